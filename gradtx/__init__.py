@@ -1,0 +1,3 @@
+from gradtx import tree
+from gradtx.core import *
+from gradtx.typing import *

@@ -1,0 +1,100 @@
+"""Different transformations for different leaves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from gradtx import tree
+from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
+from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.tree.paths import is_none
+from gradtx.tree.select import broadcast_prefix, matches
+from gradtx.typing import Params, State, Updates
+
+Labels = Any
+
+
+class PartitionState(NamedTuple):
+    """The state of `partition`.
+
+    Attributes:
+      inner_states: by label, the state of each transformation, made for its own leaves; `MaskedNode` at the others.
+    """
+
+    inner_states: dict[Any, State]
+
+
+@transformation
+def partition(
+    transforms: Mapping[Any, GradientTransformation],
+    param_labels: Labels | Callable[[Params], Labels] | None = None,
+) -> Pair:
+    """Apply to each leaf the transformation its label names.
+
+    Args:
+      transforms: transformations by label. Without `param_labels`, the labels are globs on leaf paths, tried in
+        order: ``{"*/kernel": adamw(1e-3), "*": sgd(1e-2)}``; ``*`` also matches ``/``.
+      param_labels: a tree of labels or a prefix of one, or a function that returns one for a tree; it is called with
+        the params by ``init`` and with the updates by ``update``.
+
+    State:
+      `PartitionState` around the inner states by label.
+
+    Raises:
+      ArgumentTypeError: `transforms` is not a mapping to transformations.
+      ArgumentValueError: a leaf has a label that `transforms` lacks, or matches no glob; the message names the leaf.
+      TreeMismatchError: the labels are not a prefix of the tree.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.partition({"*/bias": gradtx.set_to_zero(), "*": gradtx.sgd(0.1)})
+      >>> grads = {"dense": {"kernel": jnp.ones(2), "bias": jnp.ones(1)}}
+      >>> updates, _ = tx.update(grads, tx.init(grads))
+      >>> updates["dense"]["kernel"], updates["dense"]["bias"]
+      (Array([-0.1, -0.1], dtype=float32), Array([0.], dtype=float32))
+    """
+    if not isinstance(transforms, Mapping):
+        raise ArgumentTypeError("transforms to be a mapping from labels to transformations", got=repr(transforms))
+    members = {k: as_transformation(tx, f"member {k!r} to be a transformation") for k, tx in transforms.items()}
+
+    def labels_of(whole: Any) -> Any:
+        if param_labels is None:
+            return jax.tree.map(lambda name: _first_match(name, members), tree.leaf_names(whole))
+        labels = param_labels(whole) if callable(param_labels) else param_labels
+        labels = broadcast_prefix(labels, whole, "the labels")
+        for path, label in jax.tree_util.tree_leaves_with_path(labels, is_leaf=is_none):
+            if label not in members:
+                at = jax.tree_util.keystr(path)
+                raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at)
+        return labels
+
+    def share(whole: Any, labels: Any, label: Any) -> Any:
+        return tree.keep(whole, jax.tree.map(lambda x: x == label, labels))
+
+    def init(params: Params) -> PartitionState:
+        labels = labels_of(params)
+        return PartitionState({k: tx.init(share(params, labels, k)) for k, tx in members.items()})
+
+    def update(
+        updates: Updates, state: PartitionState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        labels = labels_of(updates)
+        states, result = {}, updates
+        for k, tx in members.items():
+            part = None if params is None else share(params, labels, k)
+            changed, states[k] = tx.update(share(updates, labels, k), state.inner_states[k], part, **extra)
+            result = tree.restore(changed, result)
+        return result, PartitionState(states)
+
+    return init, update
+
+
+def _first_match(name: str, globs: Mapping[Any, Any]) -> str:
+    for glob in globs:
+        if not isinstance(glob, str):
+            raise ArgumentTypeError("globs on leaf paths as labels", got=repr(glob), hint="or pass param_labels")
+        if matches(name, glob):
+            return glob
+    hint = 'add a "*" entry last for the leaves no other glob matches, or pass param_labels'
+    raise ArgumentValueError(f"a leaf that matches one of {list(globs)}", got="none", at=repr(name), hint=hint)

@@ -1,0 +1,33 @@
+"""The last step: adding updates to parameters."""
+
+import jax
+
+from gradtx.tree import check_same_structure, keep, map_leaves, restore
+from gradtx.tree.paths import is_none
+from gradtx.typing import Params, Updates
+
+
+def apply_updates(params: Params, updates: Updates) -> Params:
+    r"""The parameters plus the updates, each leaf in its parameter's dtype: :math:`p \leftarrow p + u`.
+
+    The sum is taken in at least float32 and rounded once. A leaf whose update is ``None`` stays as it is.
+
+    Args:
+      params: a tree of arrays.
+      updates: a tree of the same structure and shapes, such as `update` returns.
+
+    Returns:
+      The new parameters.
+
+    Raises:
+      TreeMismatchError: the trees differ; the message names the leaf.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> gradtx.apply_updates({"w": jnp.ones(2)}, {"w": jnp.array([0.5, -0.5])})["w"]
+      Array([1.5, 0.5], dtype=float32)
+    """
+    present = jax.tree.map(lambda u: u is not None, updates, is_leaf=is_none)
+    check_same_structure(present, params, "params")
+    moved = map_leaves(lambda p, u: p + u, keep(params, present), read=(keep(updates, present),))
+    return restore(moved, params)

@@ -1,0 +1,58 @@
+"""Scalars every transformation needs: counters, bias corrections, and roots that are safe to differentiate."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def zero_count() -> jax.Array:
+    """A step counter at zero, int32 []."""
+    return jnp.zeros((), jnp.int32)
+
+
+def increment(count: jax.Array) -> jax.Array:
+    """The counter plus one, saturating at the largest int32."""
+    largest = np.iinfo(count.dtype).max
+    return jnp.where(count < largest, count + 1, largest)
+
+
+def complement_of_power(decay: Any, count: Any) -> Any:
+    r"""The bias correction :math:`1 - \beta^t`, accurate to the last bit or two.
+
+    Written plainly in float32, ``1 - 0.999**1`` has three correct digits fewer than float32 can hold; as
+    ``-expm1(t log(decay))`` with the logarithm of a Python number taken in double precision, it has all of them.
+    """
+    if isinstance(decay, float | int):
+        return -jnp.expm1(count * math.log(decay)) if decay > 0 else jnp.ones(())
+    positive = decay > 0
+    return jnp.where(positive, -jnp.expm1(count * jnp.log1p(jnp.where(positive, decay, 0.5) - 1)), 1 - decay)
+
+
+def abs_sq(x: jax.Array) -> jax.Array:
+    r""":math:`|x|^2`, real."""
+    return jnp.real(x) ** 2 + jnp.imag(x) ** 2 if jnp.iscomplexobj(x) else x * x
+
+
+@jax.custom_jvp
+def safe_sqrt(x: Any) -> jax.Array:
+    """The square root, with derivative 0 instead of infinity at 0.
+
+    A parameter whose gradient is exactly zero has second moment zero; the derivative of its update is then finite.
+    """
+    return jnp.sqrt(x)
+
+
+@safe_sqrt.defjvp
+def _safe_sqrt_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    positive = x > 0
+    root = safe_sqrt(x)
+    return root, jnp.where(positive, dx / (2 * jnp.where(positive, root, 1)), 0)
+
+
+def nonzero(x: jax.Array) -> jax.Array:
+    """The array with 1 for each 0: a denominator that is zero only where the numerator is."""
+    return jnp.where(x == 0, 1, x)

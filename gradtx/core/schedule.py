@@ -1,0 +1,230 @@
+"""Schedules: numbers that change from step to step, as values."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.registry import register
+from gradtx.core.value import Value, check_arguments
+from gradtx.errors import ArgumentTypeError
+from gradtx.typing import Numeric, Operand, State
+
+P = ParamSpec("P")
+
+
+class Stateful(NamedTuple):
+    """What the factory of a stateful schedule returns.
+
+    Attributes:
+      init: ``init() -> state``.
+      update: ``update(state, **extra) -> state``, called once per update before the value is read.
+      value: ``value(step, state) -> number``.
+    """
+
+    init: Callable[[], State]
+    update: Callable[..., State]
+    value: Callable[[Any, State], Any]
+
+
+class Schedule(Value):
+    """A number that depends on the step, made by a `schedule` factory.
+
+    ``schedule(step)`` takes a Python integer or an array, traced or not, and returns float32 (float64 in x64 mode).
+    Schedules add, subtract, multiply and divide, with numbers and with one another. A *stateful* schedule (a plateau)
+    depends on what it has observed: ``state = s.init()``, ``state = s.update(state, value=loss)``, ``s(state)``.
+    """
+
+    @functools.cached_property
+    def parts(self) -> Stateful | Callable[[Any], Any]:
+        """What the factory returned: a function of the step, or the parts of a stateful schedule."""
+        parts: Stateful | Callable[[Any], Any] = self.factory.function(**self.arguments)
+        return parts
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the value depends on observations rather than on the step alone."""
+        return isinstance(self.parts, Stateful)
+
+    def init(self) -> State:
+        """The state before anything was observed; ``()`` if the schedule keeps none."""
+        return self.parts.init() if isinstance(self.parts, Stateful) else ()
+
+    def update(self, state: State, **extra: Any) -> State:
+        """The state after one update with the given extras."""
+        return self.parts.update(state, **extra) if isinstance(self.parts, Stateful) else state
+
+    def value(self, step: Any, state: State = ()) -> jax.Array:
+        """The value at a step, given the state of a stateful schedule."""
+        raw = self.parts.value(step, state) if isinstance(self.parts, Stateful) else self.parts(step)
+        return as_float(raw)
+
+    def __call__(self, step_or_state: Any) -> jax.Array:
+        """The value at a step, or in a state if the schedule is stateful."""
+        if self.stateful:
+            return self.value(0, step_or_state)
+        return self.value(step_or_state)
+
+    def sample(self, n: int) -> jax.Array:
+        """The values at steps 0 to n - 1, as an array of shape [n]."""
+        if self.stateful:
+            raise ArgumentTypeError("a schedule of the step alone", got=repr(self), origin="Schedule.sample")
+        return jax.vmap(self.value)(jnp.arange(n))
+
+    def __add__(self, other: Any) -> "Schedule":
+        return add_schedules(self, other)
+
+    def __radd__(self, other: Any) -> "Schedule":
+        return add_schedules(other, self)
+
+    def __sub__(self, other: Any) -> "Schedule":
+        return subtract_schedules(self, other)
+
+    def __rsub__(self, other: Any) -> "Schedule":
+        return subtract_schedules(other, self)
+
+    def __mul__(self, other: Any) -> "Schedule":
+        return multiply_schedules(self, other)
+
+    def __rmul__(self, other: Any) -> "Schedule":
+        return multiply_schedules(other, self)
+
+    def __truediv__(self, other: Any) -> "Schedule":
+        return divide_schedules(self, other)
+
+    def __rtruediv__(self, other: Any) -> "Schedule":
+        return divide_schedules(other, self)
+
+    def __neg__(self) -> "Schedule":
+        return multiply_schedules(-1.0, self)
+
+
+def as_float(x: Any) -> jax.Array:
+    """A number as an array in the default float dtype: float32, or float64 in x64 mode."""
+    return jnp.asarray(x, dtype=jnp.result_type(float))
+
+
+def schedule(function: Callable[P, Callable[[Any], Any] | Stateful]) -> Callable[P, Schedule]:
+    """Make a factory of functions of the step return `Schedule` values, and register it.
+
+    Example:
+      >>> import gradtx
+      >>> def example():
+      ...     @gradtx.schedule
+      ...     def inverse_root(scale: gradtx.Numeric):
+      ...         return lambda step: scale / (step + 1.0) ** 0.5
+      ...     return inverse_root(0.1)
+      >>> float(example()(3))
+      0.05000000074505806
+    """
+
+    @functools.wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        arguments = check_arguments(factory, args, kwargs)
+        for name, value in arguments.items():
+            if factory.arguments[name].operand and callable(value):
+                arguments[name] = as_schedule(value)
+            elif factory.arguments[name].numeric and callable(value):
+                hint = "combine schedules with + - * / or join_schedules"
+                raise ArgumentTypeError(f"{name} to be a number", got=repr(value), hint=hint, origin=factory.name)
+        made = Schedule.of(factory, arguments)
+        made.parts  # noqa: B018  a factory checks its arguments against one another when it is called
+        return made
+
+    factory = register("schedule", function, make)
+    make.factory = factory  # type: ignore[attr-defined]
+    return make
+
+
+@schedule
+def custom_schedule(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A schedule from any function of the step.
+
+    A function given where a number is expected becomes one of these. It has no text: to print, parse and save it,
+    register a factory with `schedule` instead.
+
+    Args:
+      function: maps a step (int32 []) to a number; it is traced, so it must be written with `jax.numpy`.
+    """
+    if not callable(function):
+        raise ArgumentTypeError("a function of the step", got=repr(function), origin="custom_schedule")
+    return function
+
+
+def as_schedule(value: Any) -> Schedule:
+    """A schedule unchanged, any other function of the step as a `custom_schedule`."""
+    return value if isinstance(value, Schedule) else custom_schedule(value)
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def _operate(operation: Callable[[Any, Any], Any], *operands: Any) -> Stateful | Callable[[Any], Any]:
+    """A function of schedules and numbers, as the parts of a schedule."""
+    schedules = [x if isinstance(x, Schedule) else constant_schedule(x) for x in operands]
+
+    def value(step: Any, states: Any) -> Any:
+        return operation(*(s.value(step, state) for s, state in zip(schedules, states, strict=True)))
+
+    def update(states: Any, **extra: Any) -> Any:
+        return tuple(s.update(state, **extra) for s, state in zip(schedules, states, strict=True))
+
+    if any(s.stateful for s in schedules):
+        return Stateful(lambda: tuple(s.init() for s in schedules), update, value)
+    return lambda step: value(step, ((),) * len(schedules))
+
+
+@schedule
+def constant_schedule(value: Numeric) -> Callable[[Any], Any]:
+    r"""A schedule that never changes: :math:`s(n) = \text{value}`.
+
+    Args:
+      value: any finite number.
+    """
+    return lambda step: jnp.broadcast_to(as_float(value), jnp.shape(step))
+
+
+@schedule
+def add_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
+    """The sum of two schedules or numbers: what ``left + right`` makes.
+
+    Args:
+      left: a schedule or number.
+      right: a schedule or number.
+    """
+    return _operate(jnp.add, left, right)
+
+
+@schedule
+def subtract_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
+    """The difference of two schedules or numbers: what ``left - right`` makes.
+
+    Args:
+      left: a schedule or number.
+      right: a schedule or number.
+    """
+    return _operate(jnp.subtract, left, right)
+
+
+@schedule
+def multiply_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
+    """The product of two schedules or numbers: what ``left * right`` makes.
+
+    Args:
+      left: a schedule or number.
+      right: a schedule or number.
+    """
+    return _operate(jnp.multiply, left, right)
+
+
+@schedule
+def divide_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
+    """The quotient of two schedules or numbers: what ``left / right`` makes.
+
+    Args:
+      left: a schedule or number.
+      right: a schedule or number; its value must not be zero.
+    """
+    return _operate(jnp.divide, left, right)

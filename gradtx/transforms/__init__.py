@@ -1,0 +1,1 @@
+"""Primitive transformations, by topic."""

@@ -1,0 +1,37 @@
+"""Arithmetic, norms, paths, selection and look-up on pytrees. Knows nothing of transformations."""
+
+from gradtx.tree.arithmetic import (
+    accumulator_dtype,
+    cast_like,
+    copy_accumulator,
+    full_accumulator,
+    zeros_accumulator,
+    zeros_like,
+)
+from gradtx.tree.fields import get_all_fields, get_field, map_nodes, set_field
+from gradtx.tree.leaves import map_leaves
+from gradtx.tree.norms import global_norm, squared_norm
+from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
+from gradtx.tree.select import keep, resolve_mask, restore
+
+__all__ = [
+    "accumulator_dtype",
+    "cast_like",
+    "check_same_structure",
+    "copy_accumulator",
+    "full_accumulator",
+    "get_all_fields",
+    "get_field",
+    "global_norm",
+    "keep",
+    "leaf_names",
+    "leaf_paths",
+    "map_leaves",
+    "map_nodes",
+    "resolve_mask",
+    "restore",
+    "set_field",
+    "squared_norm",
+    "zeros_accumulator",
+    "zeros_like",
+]

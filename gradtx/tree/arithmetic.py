@@ -1,0 +1,56 @@
+"""Trees of numbers: accumulators and casts."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
+    """The dtype running sums of `dtype` are kept in: at least float32; the real part's if `real`."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return jnp.zeros((), wide).real.dtype if real else wide
+
+
+def full_accumulator(tree: Any, value: Any, *, dtype: Any = None, real: bool = False) -> Any:
+    """A tree of constants to accumulate in, with the shapes and shardings of `tree`.
+
+    Args:
+      tree: a tree of arrays.
+      value: the number to fill with.
+      dtype: the dtype to store; by default `accumulator_dtype` of each leaf. A complex leaf keeps a complex dtype.
+      real: store real numbers for complex leaves (second moments).
+    """
+
+    def full(x: Any) -> jax.Array:
+        x = jnp.asarray(x)
+        wide = accumulator_dtype(x.dtype, real=real)
+        stored = wide if dtype is None or jnp.issubdtype(wide, jnp.complexfloating) else jnp.dtype(dtype)
+        return jnp.full_like(x, value, dtype=stored)
+
+    return jax.tree.map(full, tree)
+
+
+def zeros_accumulator(tree: Any, *, dtype: Any = None, real: bool = False) -> Any:
+    """`full_accumulator` with zeros."""
+    return full_accumulator(tree, 0, dtype=dtype, real=real)
+
+
+def copy_accumulator(tree: Any) -> Any:
+    """A copy of `tree` in accumulator dtypes that shares no buffer with it (so both may be donated)."""
+
+    def copy(x: Any) -> jax.Array:
+        x = jnp.asarray(x)
+        return jnp.array(x, dtype=accumulator_dtype(x.dtype), copy=True)
+
+    return jax.tree.map(copy, tree)
+
+
+def zeros_like(tree: Any) -> Any:
+    """A tree of zeros like `tree`."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def cast_like(tree: Any, other: Any) -> Any:
+    """`tree` with each leaf in the dtype of the leaf of `other`."""
+    return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.asarray(y).dtype), tree, other)

@@ -1,0 +1,116 @@
+"""One leaf function, several trees, one traversal."""
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.errors import TreeMismatchError
+from gradtx.tree.arithmetic import accumulator_dtype
+from gradtx.tree.paths import flatten_like, is_none, leaf_paths
+
+Row = tuple[Any, ...]
+
+
+def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) -> Any:
+    """Replace several trees by the outputs of one function of their leaves.
+
+    ``a, b = map_leaves(leaf, a, b, read=(c,))`` calls ``leaf(a_i, b_i, c_i)`` for each leaf i. Output k takes the
+    place of tree k and keeps its dtype; the trees under `read` are only read. The function sees every array in at
+    least float32 (complex64 if complex), so it does its arithmetic there whatever the storage.
+
+    Under a trace the function is traced once for each distinct combination of shapes and dtypes, and leaves that are
+    alike share one call in the lowered program: with 1000 leaves of 64x64, tracing and lowering Adam takes about a third of the time.
+
+    Args:
+      leaf: a function of one array per tree that returns one array per tree of `trees` (a tuple if several).
+      *trees: the trees to replace. The first one decides the structure. Where it has ``None`` (or a float0 array,
+        the gradient of an integer), the leaf is skipped: all trees keep what they have there.
+      read: further trees of the same structure.
+
+    Returns:
+      One tree, or a tuple of trees, like `trees`.
+
+    Raises:
+      TreeMismatchError: the structures or shapes differ, or an output does not have the shape of the leaf it replaces.
+    """
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(trees[0], is_leaf=is_none)
+    columns = [leaves]
+    columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
+    columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
+    rows: list[Row] = list(zip(*columns, strict=True))
+    outputs = _apply(leaf, rows, len(trees), trees[0])
+    results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
+    if not rows:
+        results = trees
+    return results[0] if len(trees) == 1 else results
+
+
+def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> list[Row]:
+    """Call the leaf function on every row, through one shared trace where rows are alike."""
+
+    def call(*row: Any) -> Row:
+        outputs = leaf(*(_raise(x) for x in row))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return tuple(
+            y.astype(x.dtype) if hasattr(y, "astype") else jnp.asarray(y, x.dtype)
+            for x, y in zip(row, outputs, strict=False)
+        )
+
+    call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
+    skipped = [_absent(row[0]) for row in rows]
+    arrays = [row if skip else tuple(map(jnp.asarray, row)) for row, skip in zip(rows, skipped, strict=True)]
+    traced = any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
+    keys = [None if skip else _key(row) for row, skip in zip(arrays, skipped, strict=True)]
+    repeats = collections.Counter(keys)
+    shared = jax.jit(call)
+
+    outputs: list[Row] = []
+    for index, (row, key) in enumerate(zip(arrays, keys, strict=True)):
+        if key is None:
+            outputs.append(row[:kept])
+            continue
+        shapes = {x.shape for x in row}
+        if len(shapes) > 1:
+            raise _shape_error(tree, index, row)
+        # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
+        output = (shared if traced and repeats[key] > 1 else call)(*row)
+        if any(y.shape != x.shape for x, y in zip(row, output, strict=False)):
+            raise _output_error(tree, index, row, output)
+        outputs.append(output)
+    return outputs
+
+
+def _raise(x: jax.Array) -> jax.Array:
+    return x.astype(accumulator_dtype(x.dtype))
+
+
+def _absent(x: Any) -> bool:
+    return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple((x.shape, x.dtype) for x in row)
+
+
+def _shape_error(tree: Any, index: int, row: Row) -> TreeMismatchError:
+    first, other = row[0], next(x for x in row if x.shape != row[0].shape)
+    return TreeMismatchError(
+        "updates, state and params of one shape",
+        got=f"{first.dtype}{list(first.shape)} and {other.dtype}{list(other.shape)}",
+        at=leaf_paths(tree)[index],
+        hint="make the state with init(params) from the params that the gradients belong to",
+    )
+
+
+def _output_error(tree: Any, index: int, row: Row, output: Row) -> TreeMismatchError:
+    x, y = next((x, y) for x, y in zip(row, output, strict=False) if x.shape != y.shape)
+    return TreeMismatchError(
+        f"a result of shape {list(x.shape)}",
+        got=str(list(y.shape)),
+        at=leaf_paths(tree)[index],
+        hint="hyperparameters are scalars here; to sweep an array of them use jax.vmap with sweep_axes(tx)",
+    )

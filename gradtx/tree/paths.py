@@ -1,0 +1,72 @@
+"""Names of leaves, and errors that name the leaf at which two trees differ."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+from gradtx.errors import TreeMismatchError
+
+
+def is_none(node: Any) -> bool:
+    """Whether a node is ``None``: an absent gradient or parameter, kept as a leaf where trees are compared."""
+    return node is None
+
+
+def leaf_paths(tree: Any) -> list[str]:
+    """The path of every leaf in Python's notation, such as ``['dense']['kernel']``; ``None`` counts as a leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_none)
+    return [jax.tree_util.keystr(path) for path, _ in leaves]
+
+
+def leaf_names(tree: Any) -> Any:
+    """A tree like `tree` with each leaf replaced by its name, such as ``"dense/kernel"``, for globs to match."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree, is_leaf=is_none
+    )
+
+
+def flatten_like(tree: Any, treedef: Any, other: Any, label: str) -> list[Any]:
+    """Flatten `other` up to the leaves of `tree`, or say at which leaf it differs."""
+    try:
+        leaves: list[Any] = treedef.flatten_up_to(other)
+    except ValueError as error:
+        raise difference(tree, other, label) from error
+    return leaves
+
+
+def difference(tree: Any, other: Any, label: str = "the state") -> TreeMismatchError:
+    """The error that names the first leaf at which the structure of `other` differs from that of `tree`."""
+    ours, theirs = leaf_paths(tree), leaf_paths(other)
+    hint = "make the state with init(params) from the params that the gradients belong to"
+    surplus, missing = _first_absent(ours, theirs), _first_absent(theirs, ours)
+    if surplus is not None:
+        return TreeMismatchError(f"updates with the structure of {label}", got="an extra leaf", at=surplus, hint=hint)
+    if missing is not None:
+        return TreeMismatchError(f"updates with the structure of {label}", got="no leaf", at=missing, hint=hint)
+    expected, got = jax.tree.structure(other), jax.tree.structure(tree)
+    return TreeMismatchError(f"updates with the structure of {label}, {expected}", got=str(got), hint=hint)
+
+
+def check_same_structure(updates: Any, other: Any, label: str) -> None:
+    """Raise `TreeMismatchError` naming the first differing leaf unless both trees have one structure.
+
+    A ``None`` in `updates` stands for an absent gradient and matches any subtree.
+    """
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+    del leaves
+    flatten_like(updates, treedef, other, label)
+
+
+def _first_absent(names: Iterable[str], others: Iterable[str]) -> str | None:
+    present = set(others)
+    return next((name for name in names if name not in present), None)
+
+
+def type_name(x: Any) -> str:
+    """A short description of a node for messages: its type, and what is in it."""
+    if isinstance(x, dict):
+        return f"a dict with {list(x)}"
+    if type(x) in (tuple, list):
+        return f"a {type(x).__name__} of {len(x)}"
+    return type(x).__name__

@@ -1,0 +1,67 @@
+"""Choosing leaves: masks as trees, functions or globs, and trees with leaves left out."""
+
+import fnmatch
+from typing import Any
+
+import jax
+
+from gradtx.errors import ArgumentTypeError, TreeMismatchError
+from gradtx.tree.paths import difference, is_none, leaf_names
+from gradtx.typing import Mask, MaskedNode
+
+
+def matches(name: str, globs: str | tuple[str, ...]) -> bool:
+    """Whether a leaf name such as ``"dense/kernel"`` matches a glob, or any of several; ``*`` also matches ``/``."""
+    patterns = (globs,) if isinstance(globs, str) else globs
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def broadcast_prefix(prefix: Any, tree: Any, label: str) -> Any:
+    """Repeat each leaf of `prefix` over the subtree of `tree` at its place."""
+    try:
+        return jax.tree.map(lambda x, sub: jax.tree.map(lambda _: x, sub, is_leaf=is_none), prefix, tree)
+    except ValueError as error:
+        raise difference(tree, prefix, label) from error
+
+
+def resolve_mask(mask: Mask, tree: Any) -> Any:
+    """The tree of Python booleans that a mask means for `tree`.
+
+    Args:
+      mask: ``None`` (everything), a glob, a tuple of globs, a function of the tree, or a tree or prefix of booleans.
+      tree: the tree whose leaves are chosen.
+
+    Raises:
+      ArgumentTypeError: a leaf of the mask is not a boolean.
+      TreeMismatchError: the mask's structure is not a prefix of the tree's.
+    """
+    if mask is None:
+        return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
+    if isinstance(mask, str) or (isinstance(mask, tuple) and mask and all(isinstance(g, str) for g in mask)):
+        return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
+    chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
+        if not isinstance(leaf, bool) and getattr(leaf, "dtype", None) != bool:
+            at = jax.tree_util.keystr(path)
+            raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
+    return jax.tree.map(bool, chosen)
+
+
+def keep(tree: Any, chosen: Any) -> Any:
+    """`tree` with a `MaskedNode` at each leaf that is not chosen."""
+    try:
+        return jax.tree.map(lambda c, x: x if c else MaskedNode(), chosen, tree, is_leaf=is_none)
+    except ValueError as error:
+        raise TreeMismatchError(
+            "a tree with the structure of the updates", got=str(jax.tree.structure(tree))
+        ) from error
+
+
+def restore(part: Any, whole: Any) -> Any:
+    """`whole` with the leaves of `part` put back where `part` is not masked."""
+    return jax.tree.map(
+        lambda p, w: w if isinstance(p, MaskedNode) else p,
+        part,
+        whole,
+        is_leaf=lambda node: node is None or isinstance(node, MaskedNode),
+    )
