@@ -1,3 +1,105 @@
-from gradtx import tree
-from gradtx.core import *
-from gradtx.typing import *
+"""Gradient transformations for JAX: optimizers and schedules as values.
+
+Make an optimizer with a factory such as `adam`, use it as a pair of pure functions (``init``, ``update``), combine it
+with `chain`, `partition` or `masked`, and give it schedules where it wants numbers. Everything public is here.
+"""
+
+from gradtx import errors, tree
+from gradtx.combinators import MaskedState, PartitionState, chain, masked, named_chain, partition
+from gradtx.core import (
+    GradientTransformation,
+    Schedule,
+    ScheduledState,
+    Stateful,
+    TunableState,
+    add_schedules,
+    alias,
+    aliases,
+    apply_updates,
+    constant_schedule,
+    custom_schedule,
+    divide_schedules,
+    expand,
+    from_config,
+    from_functions,
+    get_hyperparams,
+    inject_hyperparams,
+    multiply_schedules,
+    optimizer,
+    parse,
+    registry,
+    schedule,
+    set_hyperparams,
+    subtract_schedules,
+    sweep_axes,
+    to_config,
+    transformation,
+    tunable,
+)
+from gradtx.optimizers import (
+    adabelief,
+    adadelta,
+    adagrad,
+    adam,
+    adamw,
+    amsgrad,
+    nadam,
+    radam,
+    ranger,
+    rmsprop,
+    sgd,
+    yogi,
+)
+from gradtx.schedules import *  # TODO explicit
+from gradtx.transforms import (
+    ClipByGlobalNormState,
+    EmaState,
+    ScaleByAdaDeltaState,
+    ScaleByAdamState,
+    ScaleByAmsgradState,
+    ScaleByRmsState,
+    ScaleByRssState,
+    ScaleByStddevState,
+    TraceState,
+    ZeroNansState,
+    add_decayed_weights,
+    centralize,
+    clip,
+    clip_by_global_norm,
+    ema,
+    identity,
+    scale,
+    scale_by_adadelta,
+    scale_by_adam,
+    scale_by_amsgrad,
+    scale_by_belief,
+    scale_by_learning_rate,
+    scale_by_rectified_adam,
+    scale_by_rms,
+    scale_by_rss,
+    scale_by_schedule,
+    scale_by_sign,
+    scale_by_stddev,
+    scale_by_yogi,
+    set_to_zero,
+    trace,
+    zero_nans,
+)
+from gradtx.typing import (
+    AtLeastOne,
+    Count,
+    Decay,
+    DTypeName,
+    EmptyState,
+    Fraction,
+    MaskedNode,
+    NonNegative,
+    Numeric,
+    OptState,
+    Params,
+    Positive,
+    Range,
+    State,
+    Updates,
+)
+from gradtx.wrappers import LookaheadState, lookahead, lookahead_params

@@ -134,8 +134,7 @@ def _wanted(argument: Argument) -> str:
     return f"{argument.name} to be {kind}"
 
 
-def _check_number(argument: Argument, bounds: Range | None, value: Any) -> Any:
-    assert bounds is not None
+def _check_number(argument: Argument, bounds: Range, value: Any) -> Any:
     if isinstance(value, jax.core.Tracer):
         return value
     if isinstance(value, str | bytes | bool | complex) or not (

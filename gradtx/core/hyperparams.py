@@ -16,7 +16,7 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.errors import ArgumentValueError, UnknownNameError
-from gradtx.tree.fields import map_nodes
+from gradtx.tree.fields import find_nodes, map_nodes
 from gradtx.typing import Params, State, Updates
 
 P = ParamSpec("P")
@@ -135,8 +135,7 @@ def set_hyperparams(state: State, /, **hyperparams: Any) -> State:
       UnknownNameError: no tunable hyperparameter has the name.
       ArgumentValueError: the new value has another shape.
     """
-    known: dict[str, Any] = {}
-    map_nodes(lambda node: known.update(node.hyperparams) or node, state, TunableState)
+    known = {name: value for node in find_nodes(state, TunableState) for name, value in node.hyperparams.items()}
     try:
         changes = {_resolve(name, known): value for name, value in hyperparams.items()}
     except UnknownNameError as error:

@@ -13,7 +13,8 @@ from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
 from gradtx.core.value import Value, check_arguments
 from gradtx.errors import ArgumentTypeError, GradtxError
-from gradtx.typing import Count, Params, State, Updates
+from gradtx.tree.leaves import map_leaves
+from gradtx.typing import Count, EmptyState, Params, State, Updates
 
 P = ParamSpec("P")
 
@@ -232,6 +233,18 @@ def _accepting_extras(update: Callable[..., Any]) -> Update:
         return result
 
     return filtered
+
+
+def leafwise(leaf: Callable[[Any], Any]) -> Pair:
+    """The pair that applies a function to every leaf of the updates and remembers nothing."""
+
+    def init(params: Params) -> EmptyState:
+        return EmptyState()
+
+    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+        return map_leaves(leaf, updates), state
+
+    return init, update
 
 
 def as_transformation(tx: Any, label: str = "a transformation") -> GradientTransformation:

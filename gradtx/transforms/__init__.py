@@ -1,1 +1,62 @@
-"""Primitive transformations, by topic."""
+"""Primitive transformations, a topic a file: each turns one tree of updates into another."""
+
+from gradtx.transforms.adam import (
+    ScaleByAdamState,
+    ScaleByAmsgradState,
+    scale_by_adam,
+    scale_by_amsgrad,
+    scale_by_belief,
+    scale_by_yogi,
+)
+from gradtx.transforms.adaptive import (
+    ScaleByAdaDeltaState,
+    ScaleByRmsState,
+    ScaleByRssState,
+    ScaleByStddevState,
+    scale_by_adadelta,
+    scale_by_rms,
+    scale_by_rss,
+    scale_by_stddev,
+)
+from gradtx.transforms.clipping import ClipByGlobalNormState, clip, clip_by_global_norm
+from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
+from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
+from gradtx.transforms.rectified import scale_by_rectified_adam
+from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
+from gradtx.transforms.sign import scale_by_sign
+
+__all__ = [
+    "ClipByGlobalNormState",
+    "EmaState",
+    "ScaleByAdaDeltaState",
+    "ScaleByAdamState",
+    "ScaleByAmsgradState",
+    "ScaleByRmsState",
+    "ScaleByRssState",
+    "ScaleByStddevState",
+    "TraceState",
+    "ZeroNansState",
+    "add_decayed_weights",
+    "centralize",
+    "clip",
+    "clip_by_global_norm",
+    "ema",
+    "identity",
+    "scale",
+    "scale_by_adadelta",
+    "scale_by_adam",
+    "scale_by_amsgrad",
+    "scale_by_belief",
+    "scale_by_learning_rate",
+    "scale_by_rectified_adam",
+    "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_schedule",
+    "scale_by_sign",
+    "scale_by_stddev",
+    "scale_by_yogi",
+    "set_to_zero",
+    "trace",
+    "zero_nans",
+]

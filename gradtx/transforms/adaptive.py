@@ -1,45 +1,272 @@
-from typing import NamedTuple
+"""Scaling by an estimate of each coordinate's second moment, without momentum."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import *
-from gradtx.typing import *
+from gradtx.core import (
+    Pair,
+    abs_sq,
+    complement_of_power,
+    increment,
+    nonzero,
+    safe_sqrt,
+    transformation,
+    zero_count,
+)
+from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 
-class ScaleByAdamState(NamedTuple):
+def _inverse_root(v: Any, eps: Any, eps_in_sqrt: bool) -> jax.Array:
+    r""":math:`1/\sqrt{v+\epsilon}` or :math:`1/(\sqrt{v}+\epsilon)`."""
+    return 1 / nonzero(safe_sqrt(v + eps) if eps_in_sqrt else safe_sqrt(v) + eps)
+
+
+class ScaleByRssState(NamedTuple):
+    """The state of `scale_by_rss`.
+
+    Attributes:
+      sum_of_squares: the sum of squared gradients, like the params, real, in accumulator dtype.
+    """
+
+    sum_of_squares: Updates
+
+
+@transformation
+def scale_by_rss(
+    initial_accumulator_value: NonNegative = 0.1, eps: NonNegative = 1e-7, eps_in_sqrt: bool = True
+) -> Pair:
+    r"""Divide by the root of the sum of all squared gradients so far (AdaGrad).
+
+    .. math::
+        h_t = h_{t-1} + |g_t|^2, \qquad
+        u_t = \frac{g_t}{\sqrt{h_t + \epsilon}} \quad\text{or}\quad \frac{g_t}{\sqrt{h_t} + \epsilon}
+
+    Args:
+      initial_accumulator_value: :math:`h_0`, at least 0.
+      eps: :math:`\epsilon`, at least 0. With 0, an element whose gradients were all zero gets a zero update.
+      eps_in_sqrt: the first form (Optax, the d2l text); ``False`` for the second (torch).
+
+    State:
+      `ScaleByRssState`: 4 bytes per float32 parameter.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.scale_by_rss(initial_accumulator_value=0.0)
+      >>> tx.update(jnp.array([2.0, -3.0]), tx.init(jnp.zeros(2)))[0]
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      - Duchi, Hazan, Singer, Adaptive subgradient methods for online learning and stochastic optimization, JMLR 2011.
+    """
+
+    def init(params: Params) -> ScaleByRssState:
+        return ScaleByRssState(tree.full_accumulator(params, initial_accumulator_value, real=True))
+
+    def update(
+        updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        def leaf(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+            h = h + abs_sq(g)
+            return g * _inverse_root(h, eps, eps_in_sqrt), h
+
+        updates, h = tree.map_leaves(leaf, updates, state.sum_of_squares)
+        return updates, ScaleByRssState(h)
+
+    return init, update
+
+
+class ScaleByRmsState(NamedTuple):
+    """The state of `scale_by_rms`.
+
+    Attributes:
+      count: the number of updates, int32 [].
+      nu: the average of squared gradients, like the params, real, in accumulator dtype.
+    """
+
+    count: Count
+    nu: Updates
+
+
+@transformation
+def scale_by_rms(
+    decay: Decay = 0.9,
+    eps: NonNegative = 1e-8,
+    initial_scale: NonNegative = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> Pair:
+    r"""Divide by the root of the moving average of squared gradients (RMSProp).
+
+    .. math::
+        v_t = \alpha\, v_{t-1} + (1-\alpha)\, |g_t|^2, \qquad
+        u_t = \frac{g_t}{\sqrt{v_t + \epsilon}} \quad\text{or}\quad \frac{g_t}{\sqrt{v_t} + \epsilon}
+
+    Args:
+      decay: :math:`\alpha`, in [0, 1).
+      eps: :math:`\epsilon`, at least 0.
+      initial_scale: :math:`v_0`, at least 0.
+      eps_in_sqrt: the first form (Optax, the d2l text); ``False`` for the second (torch).
+      bias_correction: use :math:`v_t/(1-\alpha^t)` for :math:`v_t`.
+
+    State:
+      `ScaleByRmsState`: 4 bytes per float32 parameter.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.scale_by_rms(decay=0.75)
+      >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
+      Array([2.], dtype=float32)
+
+    References:
+      - Tieleman, Hinton, Lecture 6.5: RMSProp, Coursera: neural networks for machine learning, 2012.
+    """
+
+    def init(params: Params) -> ScaleByRmsState:
+        return ScaleByRmsState(zero_count(), tree.full_accumulator(params, initial_scale, real=True))
+
+    def update(
+        updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        count = increment(state.count)
+        correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
+
+        def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            v = decay * v + (1 - decay) * abs_sq(g)
+            return g * _inverse_root(correct * v, eps, eps_in_sqrt), v
+
+        updates, v = tree.map_leaves(leaf, updates, state.nu)
+        return updates, ScaleByRmsState(count, v)
+
+    return init, update
+
+
+class ScaleByStddevState(NamedTuple):
+    """The state of `scale_by_stddev`.
+
+    Attributes:
+      count: the number of updates, int32 [].
+      mu: the average of gradients, like the params, in accumulator dtype.
+      nu: the average of squared gradients, like the params, real, in accumulator dtype.
+    """
+
     count: Count
     mu: Updates
     nu: Updates
 
 
 @transformation
-def scale_by_adam(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8, eps_root: NonNegative = 0.0):
-    """Rescale updates by the Adam rule."""
+def scale_by_stddev(
+    decay: Decay = 0.9,
+    eps: NonNegative = 1e-8,
+    initial_scale: NonNegative = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> Pair:
+    r"""Divide by the moving standard deviation of gradients (centered RMSProp).
 
-    def init(params):
-        return ScaleByAdamState(zero_count(), tree.zeros_accumulator(params), tree.zeros_accumulator(params, real=True))
+    .. math::
+        m_t = \alpha\, m_{t-1} + (1-\alpha)\, g_t, \quad
+        v_t = \alpha\, v_{t-1} + (1-\alpha)\, |g_t|^2, \quad
+        u_t = \frac{g_t}{\sqrt{v_t - |m_t|^2 + \epsilon}}
 
-    def update(updates, state, params=None, **extra):
+    The variance is kept from falling below zero, where rounding would put it for a constant gradient.
+
+    Args:
+      decay: :math:`\alpha`, in [0, 1).
+      eps: :math:`\epsilon`, at least 0.
+      initial_scale: :math:`v_0`, at least 0; :math:`m_0 = 0`.
+      eps_in_sqrt: :math:`\epsilon` inside the root as above; ``False`` adds it to the root.
+      bias_correction: divide both averages by :math:`1-\alpha^t`.
+
+    State:
+      `ScaleByStddevState`: 8 bytes per float32 parameter.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.scale_by_stddev(decay=0.5)
+      >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
+      Array([2.], dtype=float32)
+
+    References:
+      - Graves, Generating sequences with recurrent neural networks, 2013, arXiv:1308.0850.
+    """
+
+    def init(params: Params) -> ScaleByStddevState:
+        nu = tree.full_accumulator(params, initial_scale, real=True)
+        return ScaleByStddevState(zero_count(), tree.zeros_accumulator(params), nu)
+
+    def update(
+        updates: Updates, state: ScaleByStddevState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
         count = increment(state.count)
-        correct_mu = 1 / complement_of_power(b1, count)
-        correct_nu = 1 / complement_of_power(b2, count)
+        correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
 
-        def leaf(g, m, v):
-            m = b1 * m + (1 - b1) * g
-            v = b2 * v + (1 - b2) * abs_sq(g)
-            return correct_mu * m / nonzero(safe_sqrt(correct_nu * v + eps_root) + eps), m, v
+        def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            m = decay * m + (1 - decay) * g
+            v = decay * v + (1 - decay) * abs_sq(g)
+            variance = jnp.maximum(correct * v - abs_sq(correct * m), 0)
+            return g * _inverse_root(variance, eps, eps_in_sqrt), m, v
 
-        updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
-        return updates, ScaleByAdamState(count, mu, nu)
+        updates, m, v = tree.map_leaves(leaf, updates, state.mu, state.nu)
+        return updates, ScaleByStddevState(count, m, v)
 
     return init, update
 
 
+class ScaleByAdaDeltaState(NamedTuple):
+    """The state of `scale_by_adadelta`.
+
+    Attributes:
+      e_g: the average of squared gradients, like the params, real, in accumulator dtype.
+      e_x: the average of squared updates, like the params, real, in accumulator dtype.
+    """
+
+    e_g: Updates
+    e_x: Updates
+
+
 @transformation
-def scale_by_learning_rate(learning_rate: NonNegative, flip_sign: bool = True):
-    """Scale."""
+def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
+    r"""Rescale by the ratio of the root mean squares of past updates and gradients (AdaDelta).
 
-    def update(updates, state, params=None, **extra):
-        f = -learning_rate if flip_sign else learning_rate
-        return tree.map_leaves(lambda g: f * g, updates), state
+    .. math::
+        G_t = \rho\, G_{t-1} + (1-\rho)\, |g_t|^2, \quad
+        u_t = \frac{\sqrt{X_{t-1}+\epsilon}}{\sqrt{G_t+\epsilon}}\; g_t, \quad
+        X_t = \rho\, X_{t-1} + (1-\rho)\, |u_t|^2
 
-    return lambda params: EmptyState(), update
+    Args:
+      rho: :math:`\rho`, in [0, 1).
+      eps: :math:`\epsilon`, at least 0; it sets the size of the first steps, and with 0 there are none.
+
+    State:
+      `ScaleByAdaDeltaState`: 8 bytes per float32 parameter.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.scale_by_adadelta(rho=0.75, eps=1.0)
+      >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
+      Array([1.4142135], dtype=float32)
+
+    References:
+      - Zeiler, ADADELTA: an adaptive learning rate method, 2012, arXiv:1212.5701.
+    """
+
+    def init(params: Params) -> ScaleByAdaDeltaState:
+        zeros = tree.zeros_accumulator
+        return ScaleByAdaDeltaState(zeros(params, real=True), zeros(params, real=True))
+
+    def update(
+        updates: Updates, state: ScaleByAdaDeltaState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            e_g = rho * e_g + (1 - rho) * abs_sq(g)
+            u = g * safe_sqrt(e_x + eps) * _inverse_root(e_g, eps, eps_in_sqrt=True)
+            return u, e_g, rho * e_x + (1 - rho) * abs_sq(u)
+
+        updates, e_g, e_x = tree.map_leaves(leaf, updates, state.e_g, state.e_x)
+        return updates, ScaleByAdaDeltaState(e_g, e_x)
+
+    return init, update

@@ -8,7 +8,7 @@ from gradtx.tree.arithmetic import (
     zeros_accumulator,
     zeros_like,
 )
-from gradtx.tree.fields import get_all_fields, get_field, map_nodes, set_field
+from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes, set_field
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
@@ -19,6 +19,7 @@ __all__ = [
     "cast_like",
     "check_same_structure",
     "copy_accumulator",
+    "find_nodes",
     "full_accumulator",
     "get_all_fields",
     "get_field",

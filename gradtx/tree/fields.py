@@ -22,6 +22,18 @@ def map_nodes(function: Callable[[Any], Any], tree: Any, kind: type | tuple[type
     return function(tree) if isinstance(tree, kind) else tree
 
 
+def find_nodes(tree: Any, kind: type | tuple[type, ...]) -> list[Any]:
+    """Every node of a given type, innermost first."""
+    found: list[Any] = []
+
+    def note(node: Any) -> Any:
+        found.append(node)
+        return node
+
+    map_nodes(note, tree, kind)
+    return found
+
+
 def get_all_fields(tree: Any, name: str) -> list[tuple[str, Any]]:
     """Every field, key or attribute called `name` in a nested state, with its path; an outer one hides those in it."""
     found: list[tuple[str, Any]] = []

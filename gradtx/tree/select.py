@@ -4,6 +4,7 @@ import fnmatch
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.paths import difference, is_none, leaf_names
@@ -41,7 +42,7 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
     chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
     for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
-        if not isinstance(leaf, bool) and getattr(leaf, "dtype", None) != bool:
+        if not isinstance(leaf, bool) and getattr(leaf, "dtype", None) != jnp.bool_:
             at = jax.tree_util.keystr(path)
             raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
     return jax.tree.map(bool, chosen)

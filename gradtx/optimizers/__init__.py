@@ -1,0 +1,21 @@
+"""Whole optimizers: compositions of transformations, and nothing else."""
+
+from gradtx.optimizers.adam import adabelief, adam, adamw, amsgrad, nadam, radam, yogi
+from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
+from gradtx.optimizers.ranger import ranger
+from gradtx.optimizers.sgd import sgd
+
+__all__ = [
+    "adabelief",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "nadam",
+    "radam",
+    "ranger",
+    "rmsprop",
+    "sgd",
+    "yogi",
+]
