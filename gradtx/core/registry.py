@@ -4,9 +4,10 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
@@ -43,6 +44,21 @@ class Factory:
     def __repr__(self) -> str:
         return f"<gradtx {self.kind} {self.name}>"
 
+    def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Call `function` (the undecorated one or `make`) with arguments by name; variadic ones are a sequence."""
+        positional: list[Any] = []
+        named = dict(arguments)
+        variadic = next((name for name, argument in self.arguments.items() if argument.variadic), None)
+        if variadic is not None:
+            # What stands before ``*transforms`` can only be passed by position.
+            for name in itertools.takewhile(lambda name: name != variadic, self.arguments):
+                if name in named:
+                    positional.append(named.pop(name))
+            positional += named.pop(variadic, ())
+        return function(*positional, **named)
+
+
+Make = TypeVar("Make", bound=Callable[..., Any])
 
 _factories: dict[str, Factory] = {}
 _aliases: dict[str, str] = {}
@@ -79,9 +95,10 @@ def register(kind: str, function: Callable[..., Any], make: Callable[..., Any]) 
     return factory
 
 
-def alias(name: str, make: Any) -> None:
-    """Let `parse`, `from_config` and `lookup` find a factory under a second name; it is not registered twice."""
-    _aliases[name] = make.factory.name
+def alias(name: str, make: Make) -> Make:
+    """Let `parse` and `from_config` find a factory under a second name, and return it; it is not registered twice."""
+    _aliases[name] = make.factory.name  # type: ignore[attr-defined]
+    return make
 
 
 def registry() -> dict[str, Factory]:
@@ -240,9 +257,7 @@ def _from_call(name: str, given: Any, at: str) -> Any:
     if not isinstance(given, dict):
         raise ArgumentTypeError("arguments as a mapping", got=type(given).__name__, at=f"{at}.{name}")
     arguments = {key: _from_entry(value, f"{at}.{name}.{key}") for key, value in given.items()}
-    variadic = [key for key, argument in factory.arguments.items() if argument.variadic]
-    positional = [x for key in variadic for x in arguments.pop(key, ())]
-    return factory.make(*positional, **arguments)
+    return factory.call(factory.make, arguments)
 
 
 def to_config(value: Any) -> dict[str, Any]:

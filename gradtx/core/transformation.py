@@ -74,12 +74,8 @@ class GradientTransformation(Value):
         return argument.numeric and not argument.operand
 
     def _build(self, arguments: dict[str, Any]) -> Pair:
-        arguments = dict(arguments)
-        variadic = [name for name, argument in self.factory.arguments.items() if argument.variadic]
-        positional = [x for name in variadic for x in arguments.pop(name)]
-        made = self.factory.function(*positional, **arguments)
-        init, update = made
-        return init, update
+        init, update = self.factory.call(self.factory.function, arguments)
+        return init, _accepting_extras(update)
 
     @functools.cached_property
     def init(self) -> Init:
@@ -197,7 +193,7 @@ def expand(tx: GradientTransformation) -> GradientTransformation:
     """The composition an optimizer stands for: ``expand(adam(1e-3))`` is a `chain`; a primitive is itself."""
     if tx.factory.kind != "optimizer":
         return tx
-    composition: GradientTransformation = tx.factory.function(**tx.arguments)
+    composition: GradientTransformation = tx.factory.call(tx.factory.function, tx.arguments)
     return composition
 
 
@@ -213,7 +209,7 @@ def from_functions(init: Callable[..., Any], update: Callable[..., Any]) -> Pair
     for name, function in (("init", init), ("update", update)):
         if not callable(function):
             raise ArgumentTypeError(f"{name} to be a function", got=repr(function))
-    return init, _accepting_extras(update)
+    return init, update
 
 
 def _accepting_extras(update: Callable[..., Any]) -> Update:

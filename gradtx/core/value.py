@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core import arguments as argument_rules
@@ -23,6 +24,8 @@ class Value:
     factory: Factory
     arguments: dict[str, Any]
 
+    __array_ufunc__ = None  # NumPy numbers and arrays leave ``number * schedule`` to the schedule
+
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, functools.partial(unflatten, cls), flatten)
 
@@ -30,22 +33,25 @@ class Value:
     def of(cls, factory: Factory, arguments: dict[str, Any]) -> Self:
         """A value without any check of its arguments (they may be traced, or placeholders of a tree function)."""
         value = object.__new__(cls)
-        value.factory, value.arguments = factory, arguments
+        value.__dict__.update(factory=factory, arguments=arguments)
         return value
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some arguments changed: ``adam(1e-3).replace(b1=0.95)``. Arguments are checked as in a call."""
-        variadic = [name for name, argument in self.factory.arguments.items() if argument.variadic]
-        merged = self.arguments | changes
-        positional = [x for name in variadic for x in merged.pop(name)]
-        made: Self = self.factory.make(*positional, **merged)
+        made: Self = self.factory.call(self.factory.make, self.arguments | changes)
         return made
 
     def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):
+            # A property failed with an AttributeError of its own; Python hides it unless it is raised again here.
+            return object.__getattribute__(self, name)
         arguments = self.__dict__.get("arguments", {})
         if name in arguments:
             return arguments[name]
         raise AttributeError(f"{type(self).__name__} has no attribute or argument {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is a value and never changes; make another: .replace({name}=...)")
 
     def __repr__(self) -> str:
         shown = []
@@ -128,6 +134,9 @@ def flatten_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
         _separate(value.arguments[name], name, argument.range is not None, children)
         for name, argument in value.factory.arguments.items()
     )
+    if "_unflattened" not in value.__dict__:
+        # A whole number is a leaf like any other, and only floats can be differentiated.
+        children = [(key, float(x) if isinstance(x, int) else x) for key, x in children]
     return children, Structure(value.factory, skeleton)
 
 
@@ -144,7 +153,9 @@ def unflatten(cls: type[Value], structure: Structure, children: Iterable[Any]) -
         name: _merge(part, remaining)
         for name, part in zip(structure.factory.arguments, structure.skeleton, strict=True)
     }
-    return cls.of(structure.factory, arguments)
+    value = cls.of(structure.factory, arguments)
+    value.__dict__["_unflattened"] = True
+    return value
 
 
 def _separate(argument: Any, key: str, numeric: bool, children: list[tuple[Any, Any]]) -> Any:
@@ -154,10 +165,8 @@ def _separate(argument: Any, key: str, numeric: bool, children: list[tuple[Any, 
         return type(argument)(parts)
     if type(argument) is dict:
         return {k: _separate(x, f"{key}[{k!r}]", numeric, children) for k, x in argument.items()}
-    if isinstance(argument, Value) or (numeric and argument is not None):
-        # A whole number is a leaf like any other, and only floats can be differentiated.
-        leaf = float(argument) if isinstance(argument, int) else argument
-        children.append((jax.tree_util.GetAttrKey(key), leaf))
+    if isinstance(argument, Value) or numeric:
+        children.append((jax.tree_util.GetAttrKey(key), argument))
         return _LEAF
     return argument
 
@@ -181,7 +190,7 @@ def same(a: Any, b: Any) -> bool:
         return True
     if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
         return False
-    if type(a) is type(b) and type(a) in (tuple, list):
+    if type(a) is type(b) and isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     if type(a) is dict and type(b) is dict:
         return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
@@ -201,12 +210,13 @@ def _same_numbers(a: Any, b: Any) -> bool:
         return False
     # A Python number has no precision of its own: it is compared in the precision of the array.
     dtype = next(x.dtype for x in numbers if hasattr(x, "dtype"))
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else None
     x, y = (np.asarray(n) if hasattr(n, "dtype") else np.asarray(n, dtype) for n in numbers)
     return x.shape == y.shape and bool(np.all(x == y))
 
 
 def _hash(x: Any) -> int:
-    if type(x) in (tuple, list):
+    if isinstance(x, tuple | list):
         return hash(tuple(map(_hash, x)))
     if type(x) is dict:
         return hash(tuple((k, _hash(v)) for k, v in x.items()))
@@ -224,12 +234,15 @@ def show(x: Any) -> str:
         return f"[{', '.join(map(show, x))}]"
     if type(x) is dict:
         return f"{{{', '.join(f'{show(k)}: {show(v)}' for k, v in x.items())}}}"
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
-        if isinstance(x, jax.core.Tracer) or x.size > 64:
-            return f"<{x.dtype}{list(x.shape)}>"
-        return f"array({np.asarray(x).tolist()!r}, {str(x.dtype)!r})"
     if isinstance(x, float):
         return repr(float(x))
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        concrete = isinstance(x, jax.Array | np.ndarray | np.generic) and not isinstance(x, jax.core.Tracer)
+        if not concrete or x.size > 64:
+            return f"<{x.dtype}{list(x.shape)}>"
+        return f"array({np.asarray(x).tolist()!r}, {str(x.dtype)!r})"
+    if hasattr(x, "init") and hasattr(x, "update") and not isinstance(x, Value):
+        return f"<{type(x).__module__.partition('.')[0]}.{type(x).__name__}>"
     if callable(x) and not isinstance(x, Value):
         return f"<function {getattr(x, '__qualname__', type(x).__name__)}>"
     return repr(x)
