@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gradtx.core.registry import register
 from gradtx.core.value import Value, check_arguments
-from gradtx.errors import ArgumentTypeError
+from gradtx.errors import ArgumentTypeError, GradtxError
 from gradtx.typing import Numeric, Operand, State
 
 P = ParamSpec("P")
@@ -40,7 +40,9 @@ class Schedule(Value):
     @functools.cached_property
     def parts(self) -> Stateful | Callable[[Any], Any]:
         """What the factory returned: a function of the step, or the parts of a stateful schedule."""
-        parts: Stateful | Callable[[Any], Any] = self.factory.function(**self.arguments)
+        # The parts outlive the trace in which they may be made: what is known then is computed there and then.
+        with jax.ensure_compile_time_eval():
+            parts: Stateful | Callable[[Any], Any] = self.factory.function(**self.arguments)
         return parts
 
     @property
@@ -130,7 +132,11 @@ def schedule(function: Callable[P, Callable[[Any], Any] | Stateful]) -> Callable
                 hint = "combine schedules with + - * / or join_schedules"
                 raise ArgumentTypeError(f"{name} to be a number", got=repr(value), hint=hint, origin=factory.name)
         made = Schedule.of(factory, arguments)
-        made.parts  # noqa: B018  a factory checks its arguments against one another when it is called
+        try:
+            made.parts  # noqa: B018  a factory checks its arguments against one another when it is called
+        except GradtxError as error:
+            error.locate(factory.name)
+            raise
         return made
 
     factory = register("schedule", function, make)
@@ -183,7 +189,7 @@ def constant_schedule(value: Numeric) -> Callable[[Any], Any]:
     Args:
       value: any finite number.
     """
-    return lambda step: jnp.broadcast_to(as_float(value), jnp.shape(step))
+    return lambda step: jnp.broadcast_to(as_float(value), jnp.broadcast_shapes(jnp.shape(value), jnp.shape(step)))
 
 
 @schedule
