@@ -1,11 +1,13 @@
 """What a factory's arguments are: read from its annotations once, checked at every call."""
 
+import contextlib
+import contextvars
 import dataclasses
 import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -24,6 +26,7 @@ class Argument:
       name: its name.
       range: the interval its numbers lie in, if it is numeric; numbers are pytree leaves of the value.
       nested: whether the numbers sit inside a container (a mapping or sequence of numbers).
+      mapping: whether it is a mapping; it is kept as a dict.
       operand: whether it takes schedules as they are, to combine them.
       choices: the permitted values of a `Literal`.
       kind: the plain type of a static argument (``bool``, ``int`` or ``str``), if it has one.
@@ -36,6 +39,7 @@ class Argument:
     name: str
     range: Range | None = None
     nested: bool = False
+    mapping: bool = False
     operand: bool = False
     choices: tuple[Any, ...] = ()
     kind: type | None = None
@@ -59,10 +63,11 @@ def read_arguments(function: Callable[..., Any]) -> dict[str, Argument]:
             raise ArgumentTypeError(
                 "a factory whose arguments all have names", got=f"**{parameter.name}", origin=function.__name__
             )
+        argument = _read_annotation(parameter.name, hints.get(parameter.name, Any))
+        variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+        nested = argument.nested or (variadic and argument.range is not None)
         arguments[parameter.name] = dataclasses.replace(
-            _read_annotation(parameter.name, hints.get(parameter.name, Any)),
-            default=parameter.default,
-            variadic=parameter.kind is inspect.Parameter.VAR_POSITIONAL,
+            argument, default=parameter.default, variadic=variadic, nested=nested
         )
     return arguments
 
@@ -80,85 +85,134 @@ def _read_annotation(name: str, hint: Any) -> Argument:
         return Argument(name, range=bounds, operand="operand" in parts[1:])
     if origin is Literal:
         return Argument(name, choices=parts)
+    if hint is float:
+        return Argument(name, range=Range())
     if hint in (bool, int, str):
         return Argument(name, kind=hint)
     inner = [_read_annotation(name, part) for part in parts if part is not Ellipsis]
     number = next((argument.range for argument in inner if argument.range is not None), None)
-    return Argument(name, range=number, nested=number is not None)
+    mapping = isinstance(origin, type) and issubclass(origin, Mapping)
+    return Argument(name, range=number, nested=number is not None, mapping=mapping)
 
 
 def bind(
     signature: inspect.Signature, arguments: dict[str, Argument], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Match a call to a signature and fill in the defaults, or say which argument is wrong."""
+    unknown = next((name for name in kwargs if name not in arguments), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, list(arguments), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else ""
+        raise ArgumentTypeError(f"arguments among ({', '.join(arguments)})", got=f"{unknown!r}", hint=hint)
     try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        unknown = [name for name in kwargs if name not in arguments]
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], list(arguments), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            raise ArgumentTypeError(
-                f"arguments among ({', '.join(arguments)})", got=f"{unknown[0]!r}", hint=hint
-            ) from None
-        raise ArgumentTypeError(f"a call ({', '.join(arguments)})", got=f"one with {error}") from None
+        bound = signature.bind_partial(*args, **kwargs)
+    except TypeError as error:  # too many positional arguments, or one that is given twice
+        raise ArgumentTypeError(f"arguments ({', '.join(arguments)})", got=str(error)) from None
     bound.apply_defaults()
+    missing = [name for name in arguments if name not in bound.arguments]
+    if missing:
+        raise ArgumentTypeError(f"arguments ({', '.join(arguments)})", got=f"no {' and no '.join(missing)}")
     return dict(bound.arguments)
+
+
+_rebuilding = contextvars.ContextVar("rebuilding", default=False)
+
+
+@contextlib.contextmanager
+def rebuilding() -> Iterator[None]:
+    """While a transformation is made again with the values of this step, ranges are not checked.
+
+    They were when the user made it; a step must do the same with and without jit, and not wait for the device.
+    """
+    token = _rebuilding.set(True)
+    try:
+        yield
+    finally:
+        _rebuilding.reset(token)
 
 
 def check(argument: Argument, value: Any) -> Any:
     """The value of an argument in the form it is kept in, or an error that names argument, bound and value."""
-    if value is None:
-        if argument.optional or argument.default is None or (argument.kind is None and argument.range is None):
-            return None
-        raise ArgumentTypeError(_wanted(argument), got="None")
-    if argument.nested and argument.range is not None:
-        return jax.tree.map(lambda x: _check_number(argument, argument.range, x), value)
+    if value is None and (argument.optional or argument.default is None):
+        return None
+    if argument.mapping:
+        if not isinstance(value, Mapping):
+            raise ArgumentTypeError(f"{argument.name} to be a mapping", got=f"{value!r} ({type(value).__name__})")
+        value = dict(value)
+    if argument.nested:
+        return _check_numbers(argument, value)
     if argument.range is not None:
-        return _check_number(argument, argument.range, value)
-    if argument.choices and not any(type(value) is type(choice) and value == choice for choice in argument.choices):
-        raise ArgumentValueError(_wanted(argument), got=f"{value!r}")
-    if argument.kind is not None and (
-        not isinstance(value, argument.kind) or (argument.kind is int and isinstance(value, bool))
-    ):
-        raise ArgumentTypeError(_wanted(argument), got=f"{value!r} ({type(value).__name__})")
-    return _dtype_name(argument, value) if argument.dtype else value
-
-
-def _wanted(argument: Argument) -> str:
-    if argument.range is not None:
-        return f"{argument.name} in {argument.range}"
+        return _check_number(argument.name, argument.range, value, ", an array of such numbers or a schedule")
     if argument.choices:
-        return f"{argument.name} to be one of {', '.join(map(repr, argument.choices))}"
-    kind = "a floating dtype" if argument.dtype else f"a {argument.kind.__name__}" if argument.kind else "a value"
-    return f"{argument.name} to be {kind}"
+        return _check_choice(argument.name, argument.choices, value)
+    if argument.kind is not None:
+        return _check_kind(argument.name, argument.kind, value)
+    return _check_dtype(argument.name, value) if argument.dtype else value
 
 
-def _check_number(argument: Argument, bounds: Range, value: Any) -> Any:
-    if isinstance(value, jax.core.Tracer):
+def _check_numbers(argument: Argument, value: Any) -> Any:
+    """The numbers in a container, which is copied: the value is not to change with it."""
+    assert argument.range is not None
+
+    def visit(name: str, x: Any) -> Any:
+        if isinstance(x, Mapping):
+            return {k: visit(f"{name}[{k!r}]", element) for k, element in x.items()}
+        if type(x) in (tuple, list):
+            return type(x)(visit(f"{name}[{i}]", element) for i, element in enumerate(x))
+        if name == argument.name and not getattr(x, "ndim", 0):
+            got = f"{x!r} ({type(x).__name__})"
+            raise ArgumentTypeError(f"{name} to be a sequence of numbers in {argument.range}", got=got)
+        return _check_number(name, argument.range, x, " or an array of such numbers")
+
+    return visit(argument.name, value)
+
+
+def _check_number(name: str, bounds: Range | None, value: Any, alternatives: str) -> Any:
+    if isinstance(value, jax.core.Tracer) or _rebuilding.get():
         return value
-    if isinstance(value, str | bytes | bool | complex) or not (
-        hasattr(value, "dtype") or isinstance(value, int | float)
+    if isinstance(value, str | bytes | bool | complex) or not isinstance(
+        value, int | float | jax.Array | np.ndarray | np.generic
     ):
-        raise ArgumentTypeError(
-            f"{argument.name} to be a number in {bounds}, an array of such numbers or a schedule",
-            got=f"{value!r} ({type(value).__name__})",
-        )
+        wanted = f"{name} to be a number in {bounds}{alternatives}"
+        raise ArgumentTypeError(wanted, got=f"{value!r} ({type(value).__name__})")
     if hasattr(value, "dtype") and not (
         jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
     ):
-        raise ArgumentTypeError(f"{argument.name} to be real", got=f"an array of {value.dtype}")
-    for number in np.asarray(value).ravel().tolist():
-        if not bounds.admits(number):
-            raise ArgumentValueError(_wanted(argument), got=f"{number!r}")
+        raise ArgumentTypeError(f"{name} to be real", got=f"an array of {value.dtype}")
+    for number in [value] if isinstance(value, int) else np.asarray(value).ravel().tolist():
+        if bounds is not None and not _admits(bounds, number):
+            raise ArgumentValueError(f"{name} in {bounds}", got=f"{number!r}")
     return value
 
 
-def _dtype_name(argument: Argument, value: Any) -> str:
+def _admits(bounds: Range, number: float) -> bool:
+    try:
+        return bounds.admits(float(number))
+    except OverflowError:  # a whole number beyond the largest float
+        return False
+
+
+def _check_choice(name: str, choices: tuple[Any, ...], value: Any) -> Any:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise ArgumentValueError(f"{name} to be one of {', '.join(map(repr, choices))}", got=f"{value!r}")
+    return value
+
+
+def _check_kind(name: str, kind: type, value: Any) -> Any:
+    if (kind is int and isinstance(value, np.integer)) or (kind is bool and isinstance(value, np.bool_)):
+        return kind(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        article = "an" if kind is int else "a"
+        raise ArgumentTypeError(f"{name} to be {article} {kind.__name__}", got=f"{value!r} ({type(value).__name__})")
+    return value
+
+
+def _check_dtype(name: str, value: Any) -> str:
+    wanted = f"{name} to be a floating dtype"
     try:
         dtype = jnp.dtype(value)
     except TypeError:
-        raise ArgumentTypeError(_wanted(argument), got=f"{value!r}") from None
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ArgumentTypeError(_wanted(argument), got=str(dtype))
+        raise ArgumentTypeError(wanted, got=f"{value!r}") from None
+    if value is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ArgumentTypeError(wanted, got="None" if value is None else str(dtype))
     return str(dtype)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.arguments import rebuilding
 from gradtx.core.numerics import increment, zero_count
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
@@ -122,7 +123,9 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
     def init(params: Params) -> ScheduledState:
         states = {name: s.init() for name, s in scheduled.items() if s.stateful}
         hyperparams = values(zero_count(), states)
-        inner = tx._build(tx.arguments | hyperparams)[0](params)
+        with rebuilding():
+            inner_init, _ = tx._build(tx.arguments | hyperparams)
+        inner = inner_init(params)
         return ScheduledState(zero_count(), hyperparams, states, inner)
 
     def update(
@@ -130,7 +133,8 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
     ) -> tuple[Updates, State]:
         states = {name: scheduled[name].update(s, **extra) for name, s in state.schedules.items()}
         hyperparams = values(state.count, states)
-        inner_update = tx._build(tx.arguments | hyperparams)[1]
+        with rebuilding():
+            _, inner_update = tx._build(tx.arguments | hyperparams)
         updates, inner = inner_update(updates, state.inner, params, **extra)
         return updates, ScheduledState(increment(state.count), hyperparams, states, inner)
 
