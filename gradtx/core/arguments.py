@@ -152,7 +152,6 @@ def check(argument: Argument, value: Any) -> Any:
 
 def _check_numbers(argument: Argument, value: Any) -> Any:
     """The numbers in a container, which is copied: the value is not to change with it."""
-    assert argument.range is not None
 
     def visit(name: str, x: Any) -> Any:
         if isinstance(x, Mapping):

@@ -6,13 +6,15 @@ import difflib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.arguments import Argument, read_arguments
-from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError, UnknownNameError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,18 +88,24 @@ def register(kind: str, function: Callable[..., Any], make: Callable[..., Any]) 
     )
     if "<locals>" in function.__qualname__:
         return factory
-    taken = _factories.get(factory.name)
-    if taken is not None and taken.function.__module__ != function.__module__:
-        raise ArgumentValueError(
-            "a name that is free", got=f"{factory.name!r}, taken by {taken.function.__module__}", hint="choose another"
-        )
+    _require_free(factory.name, function.__module__)
     _factories[factory.name] = factory
     return factory
 
 
+def _require_free(name: str, module: str) -> None:
+    taken = _factories.get(_aliases.get(name, name))
+    if taken is not None and (taken.function.__module__ != module or name in _aliases):
+        got = f"{name!r}, taken by {taken.function.__module__}.{taken.name}"
+        raise ArgumentValueError("a name that is free", got=got, hint="choose another")
+
+
 def alias(name: str, make: Make) -> Make:
     """Let `parse` and `from_config` find a factory under a second name, and return it; it is not registered twice."""
-    _aliases[name] = make.factory.name  # type: ignore[attr-defined]
+    target: str = make.factory.name  # type: ignore[attr-defined]
+    if _aliases.get(name) != target:
+        _require_free(name, "")
+    _aliases[name] = target
     return make
 
 
@@ -161,23 +169,32 @@ def parse(text: str) -> Any:
     """
     if not isinstance(text, str):
         raise ArgumentTypeError("constructor text", got=f"{type(text).__name__}", origin="parse")
+    text = text.strip()
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(tree, ast.Call):
-            raise _refused(text.strip(), tree, "a call such as adam(0.001)")
-        return _evaluate(text.strip(), tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, ArgumentValueError | ArgumentTypeError):
-            error.locate("parse")
-            raise
-        raise ArgumentValueError("constructor text", got=repr(text), hint=str(error), origin="parse") from None
-    except UnknownNameError as error:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise ArgumentValueError("constructor text", got=_quote(text), hint=error.msg, origin="parse") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        hint = str(error) or "it is nested too deeply"
+        raise ArgumentValueError("constructor text", got=_quote(text), hint=hint, origin="parse") from None
+    try:
+        if not isinstance(tree, ast.Call) or (isinstance(tree.func, ast.Name) and tree.func.id == "array"):
+            raise _refused(text, tree, "a call such as adam(0.001)")
+        return _evaluate(text, tree)
+    except RecursionError:
+        hint = "it is nested too deeply"
+        raise ArgumentValueError("constructor text", got=_quote(text), hint=hint, origin="parse") from None
+    except GradtxError as error:
         error.locate("parse")
         raise
 
 
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
 def _refused(text: str, node: ast.AST, wanted: str = "registered names and literals only") -> ArgumentValueError:
-    return ArgumentValueError(wanted, got=repr(ast.get_source_segment(text, node) or text))
+    return ArgumentValueError(wanted, got=_quote(ast.get_source_segment(text, node) or text))
 
 
 def _evaluate(text: str, node: ast.AST) -> Any:
@@ -186,6 +203,8 @@ def _evaluate(text: str, node: ast.AST) -> Any:
             return value
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float()) | ast.Name()):
             operand = _evaluate(text, node.operand)
+            if isinstance(operand, bool):
+                raise _refused(text, node)
             return -operand if isinstance(sign, ast.USub) else operand
         case ast.Name(id="inf" | "nan" as name):
             return float(name)
@@ -194,19 +213,44 @@ def _evaluate(text: str, node: ast.AST) -> Any:
         case ast.List(elts=elements):
             return [_evaluate(text, element) for element in elements]
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {_evaluate(text, k): _evaluate(text, v) for k, v in zip(keys, values, strict=True) if k is not None}
+            return _mapping((_evaluate(text, k), _evaluate(text, v)) for k, v in zip(keys, values, strict=True) if k)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            if any(isinstance(a, ast.Starred) for a in args) or any(k.arg is None for k in keywords):
-                raise _refused(text, node)
-            positional = [_evaluate(text, a) for a in args]
-            named = {k.arg: _evaluate(text, k.value) for k in keywords if k.arg is not None}
-            make = _array if name == "array" else lookup(name).make
-            return make(*positional, **named)
+            return _call(text, node, name, args, keywords)
     raise _refused(text, node)
 
 
-def _array(values: Any, dtype: str = "float32") -> Any:
-    return jnp.asarray(values, dtype=jnp.dtype(dtype))
+def _call(text: str, node: ast.Call, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
+    if any(isinstance(a, ast.Starred) for a in args) or any(k.arg is None for k in keywords):
+        raise _refused(text, node)
+    make = None if name == "array" else lookup(name).make
+    names = [k.arg for k in keywords]
+    twice = next((k for k in names if names.count(k) > 1), None)
+    if twice is not None:
+        raise ArgumentValueError("each argument once", got=f"{twice!r} twice", at=_quote(text))
+    positional = [_evaluate(text, a) for a in args]
+    named = {k.arg: _evaluate(text, k.value) for k in keywords if k.arg is not None}
+    if make is not None:
+        return make(*positional, **named)
+    if named or not 1 <= len(positional) <= 2:
+        raise _refused(text, node, "array(values, dtype)")
+    return _array(*positional)
+
+
+def _array(values: Any, dtype: Any = "float32") -> Any:
+    """An array of exactly these numbers: NumPy's where JAX is not set up to hold the dtype."""
+    try:
+        array = np.asarray(values, dtype=jnp.dtype(dtype))
+    except (TypeError, ValueError, OverflowError) as error:
+        got = _quote(f"array({values!r}, {dtype!r})")
+        raise ArgumentValueError("an array of numbers", got=got, hint=str(error)) from None
+    return jnp.asarray(array) if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype else array
+
+
+def _mapping(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    try:
+        return dict(items)
+    except (TypeError, ValueError) as error:
+        raise ArgumentValueError("a mapping with plain keys", got=str(error)) from None
 
 
 # --- configs ----------------------------------------------------------------------------------------------------------
@@ -223,8 +267,10 @@ def from_config(config: dict[str, Any]) -> Any:
       UnknownNameError: a name is not registered.
     """
     try:
+        if not isinstance(config, dict) or "name" not in config:
+            raise ArgumentTypeError('a config {"name": ..., "arguments": {...}}', got=_quote(repr(config)))
         return _from_entry(config, "config")
-    except (ArgumentTypeError, UnknownNameError) as error:
+    except GradtxError as error:
         error.locate("from_config")
         raise
 
@@ -237,13 +283,13 @@ def _from_entry(entry: Any, at: str) -> Any:
     match entry:
         case {"name": str(name), **rest} if set(rest) <= {"arguments"}:
             return _from_call(name, rest.get("arguments", {}), at)
-        case {"array": values, "dtype": str(dtype)}:
-            return jnp.asarray(values, dtype=dtype)
-        case {"tuple": [*items]}:
+        case {"array": values, "dtype": str(dtype)} if len(entry) == 2:
+            return _array(values, dtype)
+        case {"tuple": [*items]} if len(entry) == 1:
             return tuple(_from_entry(x, f"{at}[{i}]") for i, x in enumerate(items))
-        case {"dict": [*items]}:
-            return {_from_entry(k, at): _from_entry(v, f"{at}[{k!r}]") for k, v in items}
-        case {"float": str(text)}:
+        case {"dict": [*items]} if len(entry) == 1 and all(isinstance(x, list) and len(x) == 2 for x in items):
+            return _mapping((_from_entry(k, at), _from_entry(v, f"{at}[{k!r}]")) for k, v in items)
+        case {"float": "inf" | "-inf" | "nan" as text} if len(entry) == 1:
             return float(text)
     raise ArgumentTypeError(
         'an entry {"name": ..., "arguments": {...}} or one made by to_config',
@@ -269,6 +315,8 @@ def to_config(value: Any) -> dict[str, Any]:
     Raises:
       ArgumentTypeError: an argument is a traced value, a function or another object that no text describes.
     """
+    if not (hasattr(value, "factory") and hasattr(value, "arguments")):
+        raise ArgumentTypeError("a transformation or schedule", got=repr(value), origin="to_config")
     entry: dict[str, Any] = _to_entry(value, "config")
     return entry
 
@@ -291,9 +339,9 @@ def _to_entry(value: Any, at: str) -> Any:
             return [_to_entry(x, f"{at}[{i}]") for i, x in enumerate(value)]
         case tuple() if type(value) is tuple:
             return {"tuple": [_to_entry(x, f"{at}[{i}]") for i, x in enumerate(value)]}
-        case dict():
+        case dict() if type(value) is dict:
             return {"dict": [[_to_entry(k, at), _to_entry(x, f"{at}[{k!r}]")] for k, x in value.items()]}
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+    if isinstance(value, jax.Array | np.ndarray | np.generic) and not isinstance(value, jax.core.Tracer):
         return {"array": value.tolist(), "dtype": str(value.dtype)}
     raise ArgumentTypeError(
         "numbers, strings, containers and registered values",

@@ -42,7 +42,7 @@ class Schedule(Value):
         """What the factory returned: a function of the step, or the parts of a stateful schedule."""
         # The parts outlive the trace in which they may be made: what is known then is computed there and then.
         with jax.ensure_compile_time_eval():
-            parts: Stateful | Callable[[Any], Any] = self.factory.function(**self.arguments)
+            parts: Stateful | Callable[[Any], Any] = self.factory.call(self.factory.function, self.arguments)
         return parts
 
     @property
@@ -154,8 +154,11 @@ def custom_schedule(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     Args:
       function: maps a step (int32 []) to a number; it is traced, so it must be written with `jax.numpy`.
     """
-    if not callable(function):
-        raise ArgumentTypeError("a function of the step", got=repr(function), origin="custom_schedule")
+    if not callable(function) or isinstance(function, type):
+        raise ArgumentTypeError("a function of the step", got=repr(function))
+    if hasattr(function, "factory"):
+        name = function.factory.name
+        raise ArgumentTypeError("a function of the step", got=f"the factory {name!r}", hint=f"call it: {name}(...)")
     return function
 
 
