@@ -3,7 +3,7 @@
 from typing import Any
 
 from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
-from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
 from gradtx.typing import Params, State, Updates
 
@@ -42,7 +42,7 @@ def chain(*transforms: GradientTransformation) -> Pair:
     ) -> tuple[Updates, State]:
         if not isinstance(state, tuple | list) or len(state) != len(members):
             got = type_name(state)
-            raise ArgumentTypeError(f"a state with {len(members)} members", got=got, hint="make it with init(params)")
+            raise TreeMismatchError(f"a state with {len(members)} members", got=got, hint="make it with init(params)")
         states = []
         for tx, member_state in zip(members, state, strict=True):
             updates, member_state = tx.update(updates, member_state, params, **extra)
@@ -65,6 +65,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
     Raises:
       ArgumentTypeError: a member is not a pair of a name and a transformation.
       ArgumentValueError: two members have one name.
+      TreeMismatchError: the state is not one of this chain.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -89,7 +90,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
     ) -> tuple[Updates, State]:
         if not isinstance(state, dict) or set(state) != set(members):
             got = type_name(state)
-            raise ArgumentTypeError(f"a state with members {list(members)}", got=got, hint="make it with init(params)")
+            raise TreeMismatchError(f"a state with members {list(members)}", got=got, hint="make it with init(params)")
         states = {}
         for name, tx in members.items():
             updates, states[name] = tx.update(updates, state[name], params, **extra)

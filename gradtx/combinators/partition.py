@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
+from gradtx.core import GradientTransformation, Pair, alias, as_transformation, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_none
 from gradtx.tree.select import broadcast_prefix, matches
@@ -64,7 +64,7 @@ def partition(
         labels = param_labels(whole) if callable(param_labels) else param_labels
         labels = broadcast_prefix(labels, whole, "the labels")
         for path, label in jax.tree_util.tree_leaves_with_path(labels, is_leaf=is_none):
-            if label not in members:
+            if label is not None and label not in members:  # None stands at an absent leaf
                 at = jax.tree_util.keystr(path)
                 raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at)
         return labels
@@ -88,6 +88,10 @@ def partition(
         return result, PartitionState(states)
 
     return init, update
+
+
+multi_transform = alias("multi_transform", partition)
+"""Optax's other name for `partition`."""
 
 
 def _first_match(name: str, globs: Mapping[Any, Any]) -> str:

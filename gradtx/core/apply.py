@@ -2,15 +2,17 @@
 
 import jax
 
-from gradtx.tree import check_same_structure, keep, map_leaves, restore
-from gradtx.tree.paths import is_none
+from gradtx.errors import TreeMismatchError
+from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, restore
+from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Params, Updates
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:
     r"""The parameters plus the updates, each leaf in its parameter's dtype: :math:`p \leftarrow p + u`.
 
-    The sum is taken in at least float32 and rounded once. A leaf whose update is ``None`` stays as it is.
+    The sum is taken in at least float32 and rounded once. A leaf whose update is ``None`` (or float0, JAX's gradient
+    of an integer) stays as it is.
 
     Args:
       params: a tree of arrays.
@@ -27,7 +29,13 @@ def apply_updates(params: Params, updates: Updates) -> Params:
       >>> gradtx.apply_updates({"w": jnp.ones(2)}, {"w": jnp.array([0.5, -0.5])})["w"]
       Array([1.5, 0.5], dtype=float32)
     """
-    present = jax.tree.map(lambda u: u is not None, updates, is_leaf=is_none)
-    check_same_structure(present, params, "params")
-    moved = map_leaves(lambda p, u: p + u, keep(params, present), read=(keep(updates, present),))
-    return restore(moved, params)
+    present = jax.tree.map(lambda u: not absent(u), updates, is_leaf=is_none)
+    try:
+        check_same_structure(present, params, "params")
+        kept = keep(params, present)
+        moved = map_leaves(lambda p, u: p + u, kept, read=(keep(updates, present),))
+    except TreeMismatchError as error:
+        error.hint = "pass the updates that update(...) returned for these params"
+        error.locate("apply_updates")
+        raise
+    return restore(cast_like(moved, kept), params)

@@ -1,12 +1,13 @@
 """Hyperparameters in the state: reading what is in force, and changing it mid-run."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.arguments import rebuilding
 from gradtx.core.schedule import as_float
 from gradtx.core.transformation import (
     GradientTransformation,
@@ -15,8 +16,7 @@ from gradtx.core.transformation import (
     as_transformation,
     transformation,
 )
-from gradtx.errors import ArgumentValueError, UnknownNameError
-from gradtx.tree.fields import find_nodes, map_nodes
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from gradtx.typing import Params, State, Updates
 
 P = ParamSpec("P")
@@ -61,16 +61,19 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     treedef: Any
     paths, treedef = jax.tree_util.tree_flatten_with_path(inner)
     known = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in paths}
+    names = (names,) if isinstance(names, str) else names
     chosen = set(known) if names is None else {_resolve(name, known) for name in names}
 
     def init(params: Params) -> TunableState:
         hyperparams = {name: as_float(leaf) for name, leaf in known.items() if name in chosen}
-        return TunableState(hyperparams, _rebuild(hyperparams).init(params))
+        with rebuilding():
+            return TunableState(hyperparams, _rebuild(hyperparams).init(params))
 
     def update(
         updates: Updates, state: TunableState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        updates, inner_state = _rebuild(state.hyperparams).update(updates, state.inner, params, **extra)
+        with rebuilding():
+            updates, inner_state = _rebuild(state.hyperparams).update(updates, state.inner, params, **extra)
         return updates, TunableState(state.hyperparams, inner_state)
 
     def _rebuild(hyperparams: dict[str, Any]) -> GradientTransformation:
@@ -80,7 +83,7 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     return init, update
 
 
-def _resolve(name: str, known: dict[str, Any]) -> str:
+def _resolve(name: str, known: Iterable[str]) -> str:
     """The full path of a hyperparameter from its path or from the last part of it."""
     if name in known:
         return name
@@ -93,7 +96,8 @@ def _resolve(name: str, known: dict[str, Any]) -> str:
         )
     inside = [path for path in known if f".{path}".rpartition(f".{name}.")[1]]
     near = inside or difflib.get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else "wrap the transformation with tunable(...)"
+    hint = f"did you mean {', '.join(map(repr, near))}?" if near else ""
+    hint = hint if known else "wrap the transformation with tunable(...)"
     raise UnknownNameError(f"a hyperparameter among {list(known)}", got=repr(name), hint=hint)
 
 
@@ -105,22 +109,30 @@ def get_hyperparams(state: State) -> dict[str, Any]:
     Args:
       state: the state of any transformation, however nested.
     """
-    found: list[tuple[str, str, Any]] = []
-    kinds = (ScheduledState, TunableState)
+    return {name: node.hyperparams[key] for name, (_, key, node) in _named(state).items()}
 
-    def visit(node: Any, prefix: str) -> None:
-        pairs, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: isinstance(x, kinds) and x is not node)
-        for path, child in pairs:
-            if isinstance(child, kinds):
-                here = f"{prefix}{jax.tree_util.keystr(path)}"
-                found.extend((here, name, value) for name, value in child.hyperparams.items())
-                visit(child.inner, f"{here}.inner")
 
-    visit((state,), "")
+Holder = ScheduledState | TunableState
+
+
+def _holders(node: Any, place: str = "") -> Iterator[tuple[str, Holder]]:
+    """The nodes of a state that hold hyperparameters, with their places, outermost first."""
+    if isinstance(node, Holder):
+        yield place, node
+        yield from _holders(node.inner, f"{place}.inner")
+        return
+    for path, child in jax.tree_util.tree_leaves_with_path(node, is_leaf=lambda x: isinstance(x, Holder)):
+        if isinstance(child, Holder):
+            yield from _holders(child, f"{place}{jax.tree_util.keystr(path)}")
+
+
+def _named(state: State) -> dict[str, tuple[str, str, Holder]]:
+    """Every hyperparameter in a state by the name it goes by: its place, its name there, and the node that holds it."""
+    found = [(place, name, node) for place, node in _holders(state) for name in node.hyperparams]
     names = [name for _, name, _ in found]
     return {
-        name if names.count(name) == 1 else f"{place.removeprefix('[0]')}.{name}".lstrip("."): value
-        for place, name, value in found
+        name if names.count(name) == 1 else f"{place}.{name}".lstrip("."): (place, name, node)
+        for place, name, node in found
     }
 
 
@@ -129,28 +141,48 @@ def set_hyperparams(state: State, /, **hyperparams: Any) -> State:
 
     Args:
       state: the state of a `tunable` transformation, or one that contains it.
-      **hyperparams: new values by name; pass ``**{"transforms[1].learning_rate": 1e-4}`` for a path.
+      **hyperparams: new values by name as in `get_hyperparams`, or by the last part of it where that is unique; pass
+        ``**{"transforms[1].learning_rate": 1e-4}`` for a path.
 
     Raises:
-      UnknownNameError: no tunable hyperparameter has the name.
+      UnknownNameError: no tunable hyperparameter has the name, or several have.
       ArgumentValueError: the new value has another shape.
     """
-    known = {name: value for node in find_nodes(state, TunableState) for name, value in node.hyperparams.items()}
-    try:
-        changes = {_resolve(name, known): value for name, value in hyperparams.items()}
-    except UnknownNameError as error:
-        error.locate("set_hyperparams")
-        raise
+    named = _named(state)
+    known = {name: value for name, value in named.items() if isinstance(value[2], TunableState)}
+    changes: dict[tuple[str, str], Any] = {}
+    for name, value in hyperparams.items():
+        if name in named and name not in known:
+            hint = "replace the schedule by a number and wrap the transformation with tunable(...)"
+            got = f"{name!r}, which follows a schedule"
+            raise UnknownNameError("a tunable hyperparameter", got=got, hint=hint, origin="set_hyperparams")
+        try:
+            place, key, node = known[_resolve(name, known)]
+        except UnknownNameError as error:
+            error.locate("set_hyperparams")
+            raise
+        changes[place, key] = _like(key, value, node.hyperparams[key])
+    return _changed(state, changes)
 
-    def change(node: TunableState) -> TunableState:
-        values = {k: _like(k, changes[k], v) if k in changes else v for k, v in node.hyperparams.items()}
+
+def _changed(node: Any, changes: dict[tuple[str, str], Any], place: str = "") -> Any:
+    """The state with hyperparameters replaced, each given by the place and the name it has there."""
+    if isinstance(node, Holder):
+        node = node._replace(inner=_changed(node.inner, changes, f"{place}.inner"))
+        values = {key: changes.get((place, key), value) for key, value in node.hyperparams.items()}
         return node._replace(hyperparams=values)
-
-    return map_nodes(change, state, TunableState)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: _changed(x, changes, place + jax.tree_util.keystr(path)) if isinstance(x, Holder) else x,
+        node,
+        is_leaf=lambda x: isinstance(x, Holder),
+    )
 
 
 def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
-    new = jnp.asarray(value, dtype=old.dtype)
+    try:
+        new = jnp.asarray(value, dtype=old.dtype)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} to be a number", got=f"{value!r}", origin="set_hyperparams") from None
     if new.shape != old.shape:
         got = f"shape {list(new.shape)}"
         raise ArgumentValueError(f"{name} of shape {list(old.shape)}", got=got, origin="set_hyperparams")

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
     """The dtype running sums of `dtype` are kept in: at least float32; the real part's if `real`."""
-    wide = jnp.promote_types(dtype, jnp.float32)
+    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4  # 8-bit floats refuse promotion
+    wide = jnp.dtype(jnp.float32) if narrow else jnp.promote_types(dtype, jnp.float32)
     return jnp.zeros((), wide).real.dtype if real else wide
 
 

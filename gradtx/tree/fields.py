@@ -35,7 +35,19 @@ def find_nodes(tree: Any, kind: type | tuple[type, ...]) -> list[Any]:
 
 
 def get_all_fields(tree: Any, name: str) -> list[tuple[str, Any]]:
-    """Every field, key or attribute called `name` in a nested state, with its path; an outer one hides those in it."""
+    """Every field called `name` in a nested state, with its path; an outer one hides those in it.
+
+    Fields of named tuples come first: only where none has the name are dict keys and attributes looked at, so that a
+    layer called ``"mu"`` is not taken for a moment.
+    """
+    return _search(tree, name, _named_tuple) or _search(tree, name, lambda _: True)
+
+
+def _named_tuple(node: Any) -> bool:
+    return isinstance(node, tuple) and hasattr(node, "_fields")
+
+
+def _search(tree: Any, name: str, eligible: Callable[[Any], bool]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
 
     def visit(node: Any, path: str) -> None:
@@ -44,7 +56,7 @@ def get_all_fields(tree: Any, name: str) -> list[tuple[str, Any]]:
             if child is node:
                 continue
             here = f"{path}/{key}" if path else key
-            if key == name:
+            if key == name and eligible(node):
                 found.append((here, child))
             else:
                 visit(child, here)
@@ -69,28 +81,21 @@ def get_field(tree: Any, name: str) -> Any:
 
 
 def set_field(tree: Any, name: str, value: Any) -> Any:
-    """The state with every field called `name` replaced: by `value`, or by ``value(old)`` if it is callable.
+    """The state with every field that `get_all_fields` finds replaced: by `value`, or by ``value(old)`` if callable.
 
     Raises:
       UnknownNameError: there is no such field.
     """
-    hits = 0
+    paths = {path for path, _ in get_all_fields(tree, name)}
+    if not paths:
+        raise UnknownNameError(f"a field {name!r} in the state", got="none", hint="see the state's repr for its fields")
 
-    def visit(node: Any) -> Any:
-        nonlocal hits
+    def visit(node: Any, path: str) -> Any:
+        if path in paths:
+            return value(node) if callable(value) else value
         children, treedef = _children(node)
         if len(children) == 1 and children[0][1] is node:
             return node
-        replaced = []
-        for key, child in children:
-            if key == name:
-                hits += 1
-                replaced.append(value(child) if callable(value) else value)
-            else:
-                replaced.append(visit(child))
-        return treedef.unflatten(replaced)
+        return treedef.unflatten([visit(child, f"{path}/{key}" if path else key) for key, child in children])
 
-    result = visit(tree)
-    if not hits:
-        raise UnknownNameError(f"a field {name!r} in the state", got="none", hint="see the state's repr for its fields")
-    return result
+    return visit(tree, "")

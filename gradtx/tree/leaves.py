@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.errors import TreeMismatchError
+from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype
-from gradtx.tree.paths import flatten_like, is_none, leaf_paths
+from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
 Row = tuple[Any, ...]
 
@@ -55,11 +55,13 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> l
     def call(*row: Any) -> Row:
         outputs = leaf(*(_raise(x) for x in row))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        if len(outputs) != kept:
+            raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
         return tuple(jnp.asarray(y).astype(_stored(x.dtype)) for x, y in zip(row, outputs, strict=False))
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
-    skipped = [_absent(row[0]) for row in rows]
-    arrays = [row if skip else tuple(map(jnp.asarray, row)) for row, skip in zip(rows, skipped, strict=True)]
+    skipped = [absent(row[0]) for row in rows]
+    arrays = [row if skip else _arrays(tree, i, row) for i, (row, skip) in enumerate(zip(rows, skipped, strict=True))]
     traced = any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
     keys = [None if skip else _key(row) for row, skip in zip(arrays, skipped, strict=True)]
     repeats = collections.Counter(keys)
@@ -90,12 +92,20 @@ def _stored(dtype: Any) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else accumulator_dtype(dtype)
 
 
-def _absent(x: Any) -> bool:
-    return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
-
-
 def _key(row: Row) -> tuple[Any, ...]:
     return tuple((x.shape, x.dtype) for x in row)
+
+
+def _arrays(tree: Any, index: int, row: Row) -> Row:
+    for x in row:
+        if absent(x) or not jax.tree_util.all_leaves([x]):
+            raise TreeMismatchError(
+                "an array in every tree",
+                got=type_name(x),
+                at=leaf_paths(tree)[index],
+                hint="make the state with init(params) from the params that the gradients belong to",
+            )
+    return tuple(map(jnp.asarray, row))
 
 
 def _shape_error(tree: Any, index: int, row: Row) -> TreeMismatchError:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.tree.arithmetic import accumulator_dtype
+from gradtx.tree.paths import absent
 
 
 def squared_norm(tree: Any) -> jax.Array:
@@ -16,7 +17,7 @@ def squared_norm(tree: Any) -> jax.Array:
         x = x.astype(accumulator_dtype(x.dtype))
         return jnp.sum(jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x)
 
-    return sum((leaf(x) for x in jax.tree.leaves(tree)), start=jnp.zeros((), jnp.float32))
+    return sum((leaf(x) for x in jax.tree.leaves(tree) if not absent(x)), start=jnp.zeros((), jnp.float32))
 
 
 def global_norm(tree: Any) -> jax.Array:

@@ -13,6 +13,11 @@ def is_none(node: Any) -> bool:
     return node is None
 
 
+def absent(leaf: Any) -> bool:
+    """Whether a leaf carries no number: ``None``, or float0, which is JAX's gradient of an integer."""
+    return leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0
+
+
 def leaf_paths(tree: Any) -> list[str]:
     """The path of every leaf in Python's notation, such as ``['dense']['kernel']``; ``None`` counts as a leaf."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_none)
@@ -65,6 +70,8 @@ def _first_absent(names: Iterable[str], others: Iterable[str]) -> str | None:
 
 def type_name(x: Any) -> str:
     """A short description of a node for messages: its type, and what is in it."""
+    if absent(x):
+        return "None" if x is None else "float0, the gradient of an integer"
     if isinstance(x, dict):
         return f"a dict with {list(x)}"
     if type(x) in (tuple, list):

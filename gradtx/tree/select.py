@@ -1,6 +1,7 @@
 """Choosing leaves: masks as trees, functions or globs, and trees with leaves left out."""
 
 import fnmatch
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from gradtx.tree.paths import difference, is_none, leaf_names
 from gradtx.typing import Mask, MaskedNode
 
 
-def matches(name: str, globs: str | tuple[str, ...]) -> bool:
+def matches(name: str, globs: str | Sequence[str]) -> bool:
     """Whether a leaf name such as ``"dense/kernel"`` matches a glob, or any of several; ``*`` also matches ``/``."""
     patterns = (globs,) if isinstance(globs, str) else globs
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
@@ -22,7 +23,20 @@ def broadcast_prefix(prefix: Any, tree: Any, label: str) -> Any:
     try:
         return jax.tree.map(lambda x, sub: jax.tree.map(lambda _: x, sub, is_leaf=is_none), prefix, tree)
     except ValueError as error:
-        raise difference(tree, prefix, label) from error
+        raise _prefix_error(prefix, tree, label) from error
+
+
+def _prefix_error(prefix: Any, tree: Any, label: str) -> TreeMismatchError:
+    ours = [path for path, _ in jax.tree_util.tree_leaves_with_path(prefix, is_leaf=is_none)]
+    theirs = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_none)]
+    expected = f"{label} to be a tree like the params, or a prefix of it"
+    surplus = next((p for p in ours if not any(p == q[: len(p)] for q in theirs)), None)
+    if surplus is not None:
+        return TreeMismatchError(expected, got="an extra entry", at=jax.tree_util.keystr(surplus))
+    missing = next((q for q in theirs if not any(p == q[: len(p)] for p in ours)), None)
+    if missing is not None:
+        return TreeMismatchError(expected, got="no entry", at=jax.tree_util.keystr(missing))
+    return TreeMismatchError(expected, got=f"{jax.tree.structure(prefix)} for {jax.tree.structure(tree)}")
 
 
 def resolve_mask(mask: Mask, tree: Any) -> Any:
@@ -38,24 +52,27 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
     """
     if mask is None:
         return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
-    if isinstance(mask, str) or (isinstance(mask, tuple) and mask and all(isinstance(g, str) for g in mask)):
+    if isinstance(mask, str) or (isinstance(mask, tuple | list) and mask and all(isinstance(g, str) for g in mask)):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
     chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
     for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
-        if not isinstance(leaf, bool) and getattr(leaf, "dtype", None) != jnp.bool_:
-            at = jax.tree_util.keystr(path)
-            raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
+        if isinstance(leaf, bool) or (getattr(leaf, "dtype", None) == jnp.bool_ and leaf.ndim == 0 and _concrete(leaf)):
+            continue
+        at = jax.tree_util.keystr(path)
+        raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
     return jax.tree.map(bool, chosen)
 
 
+def _concrete(x: Any) -> bool:
+    return not isinstance(x, jax.core.Tracer)
+
+
 def keep(tree: Any, chosen: Any) -> Any:
-    """`tree` with a `MaskedNode` at each leaf that is not chosen."""
+    """`tree` with a `MaskedNode` at each leaf that is not chosen; an absent leaf (``None``) stays as it is."""
     try:
-        return jax.tree.map(lambda c, x: x if c else MaskedNode(), chosen, tree, is_leaf=is_none)
+        return jax.tree.map(lambda c, x: x if c is None or c else MaskedNode(), chosen, tree, is_leaf=is_none)
     except ValueError as error:
-        raise TreeMismatchError(
-            "a tree with the structure of the updates", got=str(jax.tree.structure(tree))
-        ) from error
+        raise difference(chosen, tree, "params") from error
 
 
 def restore(part: Any, whole: Any) -> Any:
