@@ -1,0 +1,48 @@
+"""Numbers that change from step to step: a topic a file, with everything built from `core.schedule`."""
+
+from gradtx.core import constant_schedule
+from gradtx.schedules.compose import join_schedules
+from gradtx.schedules.cyclic import cosine_onecycle_schedule, linear_onecycle_schedule, sgdr_schedule
+from gradtx.schedules.decay import (
+    cosine_decay_schedule,
+    debiased_decay,
+    exponential_decay,
+    inverse_time_decay,
+    linear_schedule,
+    natural_exp_decay,
+    piecewise_constant_schedule,
+    piecewise_interpolate_schedule,
+    polynomial_schedule,
+)
+from gradtx.schedules.plateau import PlateauSettings, PlateauState, observe, plateau_schedule
+from gradtx.schedules.warmup import (
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+    warmup_exponential_decay_schedule,
+    warmup_stable_decay_schedule,
+)
+
+__all__ = [
+    "PlateauSettings",
+    "PlateauState",
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "cosine_onecycle_schedule",
+    "debiased_decay",
+    "exponential_decay",
+    "inverse_time_decay",
+    "join_schedules",
+    "linear_onecycle_schedule",
+    "linear_schedule",
+    "natural_exp_decay",
+    "observe",
+    "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule",
+    "plateau_schedule",
+    "polynomial_schedule",
+    "sgdr_schedule",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+    "warmup_exponential_decay_schedule",
+    "warmup_stable_decay_schedule",
+]

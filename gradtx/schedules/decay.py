@@ -1,0 +1,441 @@
+"""Schedules that go from one value to another, and stay there."""
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradtx.core import (
+    Schedule,
+    as_float,
+    complement_of_power,
+    constant_schedule,
+    nonzero,
+    safe_sqrt,
+    schedule,
+)
+from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.schedules.compose import StepFunction, join_schedules
+from gradtx.typing import Decay, NonNegative, Numeric
+
+Shape = Callable[[jax.Array], jax.Array]
+
+
+# --- transitions ------------------------------------------------------------------------------------------------------
+
+
+def transition(init_value: Any, end_value: Any, shape: Shape, steps: Any, begin: Any = 0) -> StepFunction:
+    """A function of the step that goes from one value to another in `steps` steps from `begin`.
+
+    `shape` maps the fraction of the way that remains (1 at the beginning, 0 at the end) to the weight of `init_value`;
+    it takes 1 to 1 and 0 to 0, so both values are met exactly.
+    """
+
+    def value(step: Any) -> jax.Array:
+        weight = shape(remaining(step, steps, begin))
+        return weight * as_float(init_value) + (1 - weight) * as_float(end_value)
+
+    return value
+
+
+def remaining(step: Any, steps: Any, begin: Any = 0) -> jax.Array:
+    """The fraction of a transition that remains: 1 until `begin`, 0 from ``begin + steps``; without steps, a jump."""
+    ahead = as_float(begin) + as_float(steps) - as_float(step)
+    return jnp.clip(ahead / nonzero(as_float(steps)), 0, 1)
+
+
+def linear(x: jax.Array) -> jax.Array:
+    """:math:`x`."""
+    return x
+
+
+def cosine(x: jax.Array) -> jax.Array:
+    r""":math:`(1 - \cos \pi x)/2`, by the half-angle formula: no cancellation near 0."""
+    return jnp.sin(jnp.pi / 2 * x) ** 2
+
+
+def one_minus_sqrt(x: jax.Array) -> jax.Array:
+    r""":math:`1 - \sqrt{1 - x}`, without cancellation near 0."""
+    return x / (1 + safe_sqrt(1 - x))
+
+
+def polynomial(power: Any) -> Shape:
+    """:math:`x^p`, which is 0 at 0 for every p in [0, inf), with finite derivatives."""
+
+    def shape(x: jax.Array) -> jax.Array:
+        positive = x > 0
+        return jnp.where(positive, jnp.where(positive, x, 1) ** as_float(power), 0)
+
+    return shape
+
+
+SHAPES: dict[str, Shape] = {"linear": linear, "cosine": cosine, "1-sqrt": one_minus_sqrt}
+
+
+@schedule
+def linear_schedule(
+    init_value: Numeric, end_value: Numeric, transition_steps: NonNegative, transition_begin: NonNegative = 0
+) -> StepFunction:
+    r"""Go from one value to another in a straight line.
+
+    .. math:: s(n) = x\,\text{init\_value} + (1 - x)\,\text{end\_value}, \qquad
+        x = \operatorname{clip}\left(\frac{\text{begin} + \text{steps} - n}{\text{steps}}, 0, 1\right)
+
+    Both values are met exactly: the first until step `transition_begin`, the last from step
+    ``transition_begin + transition_steps``. A transition of 0 steps is a jump to the end value, one of 1 step has no
+    value in between.
+
+    With ``transition_steps=0`` Optax stays at the initial value for ever, so that a warm-up of no steps never leaves
+    its (usually zero) initial value; here, it is over at once.
+
+    Args:
+      init_value: the value at the beginning; any finite number.
+      end_value: the value at the end; any finite number.
+      transition_steps: how many steps it takes, in [0, inf).
+      transition_begin: the step at which it begins, in [0, inf).
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.linear_schedule(1.0, 0.0, transition_steps=4, transition_begin=1).sample(6).tolist()
+      [1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    return transition(init_value, end_value, linear, transition_steps, transition_begin)
+
+
+@schedule
+def polynomial_schedule(
+    init_value: Numeric,
+    end_value: Numeric,
+    power: NonNegative,
+    transition_steps: NonNegative,
+    transition_begin: NonNegative = 0,
+) -> StepFunction:
+    r"""Go from one value to another along a power of the remaining time.
+
+    .. math:: s(n) = x^{\text{power}}\,\text{init\_value} + (1 - x^{\text{power}})\,\text{end\_value}, \qquad
+        x = \operatorname{clip}\left(\frac{\text{begin} + \text{steps} - n}{\text{steps}}, 0, 1\right)
+
+    A power of 1 is `linear_schedule`, whose rules for few steps hold here too: a transition of 0 steps is a jump to the
+    end value (Optax stays at the initial value). A power of 0 stays at the initial value until the last step and then
+    jumps; Optax stays there for ever.
+
+    Args:
+      init_value: the value at the beginning; any finite number.
+      end_value: the value at the end; any finite number.
+      power: the exponent, in [0, inf).
+      transition_steps: how many steps it takes, in [0, inf).
+      transition_begin: the step at which it begins, in [0, inf).
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.polynomial_schedule(1.0, 0.0, power=2, transition_steps=4).sample(5).tolist()
+      [1.0, 0.5625, 0.25, 0.0625, 0.0]
+
+    References:
+      - Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets,
+        Atrous Convolution, and Fully Connected CRFs", 2016, arXiv:1606.00915 (power 0.9, the "poly" policy)
+    """
+    return transition(init_value, end_value, polynomial(power), transition_steps, transition_begin)
+
+
+@schedule
+def cosine_decay_schedule(
+    init_value: Numeric, decay_steps: NonNegative, alpha: NonNegative = 0.0, exponent: NonNegative = 1.0
+) -> StepFunction:
+    r"""Fall along half a period of the cosine, to a fraction of the initial value.
+
+    .. math:: s(n) = \text{init\_value}\left((1 - \alpha)
+        \left(\tfrac12 + \tfrac12 \cos \frac{\pi \min(n, \text{steps})}{\text{steps}}\right)^{\text{exponent}}
+        + \alpha\right)
+
+    From step `decay_steps` on, the value is ``alpha * init_value``; with ``decay_steps=0`` it is so from the start
+    (Optax raises an error). TensorFlow calls the same function ``CosineDecay``; torch's ``CosineAnnealingLR`` rises
+    again after the end.
+
+    Args:
+      init_value: the value at step 0; any finite number.
+      decay_steps: how many steps it takes, in [0, inf).
+      alpha: the last value as a fraction of the first, in [0, inf).
+      exponent: sharpens the curve above 1, flattens it below; in [0, inf).
+
+    Example:
+      >>> import gradtx
+      >>> [round(float(x), 4) for x in gradtx.cosine_decay_schedule(1.0, 4, alpha=0.1).sample(6)]
+      [1.0, 0.8682, 0.55, 0.2318, 0.1, 0.1]
+
+    References:
+      - Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983
+    """
+    fall = cosine_transition(1, alpha, decay_steps, exponent)
+    return lambda step: as_float(init_value) * fall(step)
+
+
+def cosine_transition(init_value: Any, end_value: Any, steps: Any, exponent: Any) -> StepFunction:
+    """A transition along half a period of the cosine, raised to a power."""
+    raised = polynomial(exponent)
+    return transition(init_value, end_value, lambda x: raised(cosine(x)), steps)
+
+
+# --- exponential and hyperbolic ---------------------------------------------------------------------------------------
+
+
+@schedule
+def exponential_decay(
+    init_value: Numeric,
+    transition_steps: NonNegative,
+    decay_rate: NonNegative,
+    transition_begin: NonNegative = 0,
+    staircase: bool = False,
+    end_value: Numeric | None = None,
+) -> StepFunction:
+    r"""Multiply by the decay rate once every so many steps, smoothly or in stairs.
+
+    .. math:: s(n) = \text{init\_value} \cdot \text{decay\_rate}^{\,x}, \qquad
+        x = \frac{\max(n - \text{begin}, 0)}{\text{steps}} \quad (\lfloor x \rfloor \text{ if staircase})
+
+    `end_value` bounds the value from the side it moves to: from below if it falls, from above if it rises. The bound
+    holds at every step, so an initial value beyond it is replaced too. As in Optax, 0 steps or a rate of 0 switch the
+    decay off: the value is `init_value` for ever, whatever `end_value` is.
+
+    The power is taken as :math:`e^{x \log(\text{decay\_rate})}`, with the logarithm of a Python number in double
+    precision: in float32, ``0.999**5000`` has six correct digits, where Optax's power has four. A rate above 1 without
+    an end value stops growing before it overflows (at :math:`10^{19}` times the initial value in float32). A negative
+    initial value is bounded as its magnitude is; Optax would go to the end value at once.
+
+    Args:
+      init_value: the value at the beginning; any finite number.
+      transition_steps: the number of steps in which the value is multiplied by the rate once, in [0, inf).
+      decay_rate: the factor, in [0, inf).
+      transition_begin: the step at which the decay begins, in [0, inf).
+      staircase: multiply once every `transition_steps` steps, and hold the value in between.
+      end_value: the value at which to stop; ``None`` for never.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.exponential_decay(1.0, 2, 0.5, staircase=True, end_value=0.25).sample(8).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+    """
+
+    def value(step: Any) -> jax.Array:
+        x = periods(step, transition_steps, transition_begin, staircase)
+        decayed = as_float(init_value) * growth(x * _log(decay_rate))
+        return decayed if end_value is None else bounded(decayed)
+
+    def bounded(decayed: jax.Array) -> jax.Array:
+        init, end, rate = as_float(init_value), as_float(end_value), as_float(decay_rate)
+        falls = (rate < 1) == (init >= 0)
+        changes = (as_float(transition_steps) > 0) & (rate > 0)
+        stopped = jnp.where(falls, jnp.maximum(decayed, end), jnp.minimum(decayed, end))
+        return jnp.where(changes, stopped, decayed)
+
+    return value
+
+
+@schedule
+def natural_exp_decay(
+    init_value: Numeric, transition_steps: NonNegative, decay_rate: NonNegative, staircase: bool = False
+) -> StepFunction:
+    r"""Decay by a factor of e every ``transition_steps / decay_rate`` steps.
+
+    .. math:: s(n) = \text{init\_value} \cdot e^{-\text{decay\_rate} \cdot x}, \qquad
+        x = \frac{n}{\text{steps}} \quad (\lfloor x \rfloor \text{ if staircase})
+
+    It is `exponential_decay` with the rate :math:`e^{-\text{decay\_rate}}`. TensorFlow 1 had it under this name; Optax
+    does not. With 0 steps the value is `init_value` for ever.
+
+    Args:
+      init_value: the value at step 0; any finite number.
+      transition_steps: the unit of time in steps, in [0, inf).
+      decay_rate: the decay per unit of time, in [0, inf).
+      staircase: change the value once every `transition_steps` steps, and hold it in between.
+
+    Example:
+      >>> import gradtx
+      >>> [round(float(x), 4) for x in gradtx.natural_exp_decay(1.0, 2, 0.5).sample(5)]
+      [1.0, 0.7788, 0.6065, 0.4724, 0.3679]
+    """
+
+    def value(step: Any) -> jax.Array:
+        x = periods(step, transition_steps, staircase=staircase)
+        return as_float(init_value) * growth(-as_float(decay_rate) * x)
+
+    return value
+
+
+@schedule
+def inverse_time_decay(
+    init_value: Numeric, transition_steps: NonNegative, decay_rate: NonNegative, staircase: bool = False
+) -> StepFunction:
+    r"""Decay like the inverse of time.
+
+    .. math:: s(n) = \frac{\text{init\_value}}{1 + \text{decay\_rate} \cdot x}, \qquad
+        x = \frac{n}{\text{steps}} \quad (\lfloor x \rfloor \text{ if staircase})
+
+    Keras calls it ``InverseTimeDecay``; Optax does not have it. With 0 steps the value is `init_value` for ever.
+
+    Args:
+      init_value: the value at step 0; any finite number.
+      transition_steps: the unit of time in steps, in [0, inf).
+      decay_rate: how much the denominator grows per unit of time, in [0, inf).
+      staircase: change the value once every `transition_steps` steps, and hold it in between.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.inverse_time_decay(1.0, 2, 2.0).sample(4).tolist()
+      [1.0, 0.5, 0.3333333432674408, 0.25]
+
+    References:
+      - Darken, Moody, "Note on Learning Rate Schedules for Stochastic Optimization", NIPS 1990
+    """
+
+    def value(step: Any) -> jax.Array:
+        x = periods(step, transition_steps, staircase=staircase)
+        return as_float(init_value) / (1 + as_float(decay_rate) * x)
+
+    return value
+
+
+def periods(step: Any, steps: Any, begin: Any = 0, staircase: bool = False) -> jax.Array:
+    """How many times `steps` steps have passed since `begin`; 0 if a period has no steps."""
+    passed = jnp.maximum(as_float(step) - as_float(begin), 0)
+    period = as_float(steps)
+    count = passed // nonzero(period) if staircase else passed / nonzero(period)
+    return jnp.where(period > 0, count, 0)
+
+
+def growth(exponent: jax.Array) -> jax.Array:
+    """The exponential, which stops at the square root of the largest float: no overflow, nor in products with it."""
+    return jnp.exp(jnp.minimum(exponent, math.log(np.finfo(exponent.dtype).max) / 2))
+
+
+def _log(rate: Any) -> Any:
+    """The logarithm, in double precision for a Python number; 0 for 0, which switches a decay off."""
+    if isinstance(rate, int | float):
+        return math.log(rate) if rate > 0 else 0.0
+    return jnp.log(jnp.where(rate > 0, as_float(rate), 1))
+
+
+@schedule
+def debiased_decay(decay: Decay) -> StepFunction:
+    r"""The decay factor with which a moving average needs no bias correction.
+
+    .. math:: s(n) = \beta_t = \beta\, \frac{1 - \beta^{t-1}}{1 - \beta^t}, \qquad t = n + 1
+
+    The average :math:`m_t = \beta_t m_{t-1} + (1 - \beta_t) g_t` equals the one with the constant factor
+    :math:`\beta` after division by :math:`1 - \beta^t`: :math:`\beta_1 = 0` takes over the first gradient whole, and
+    :math:`\beta_t` rises to :math:`\beta`.
+
+    Args:
+      decay: :math:`\beta`, in [0, 1).
+
+    Example:
+      >>> import gradtx
+      >>> [round(float(x), 4) for x in gradtx.debiased_decay(0.9).sample(4)]
+      [0.0, 0.4737, 0.631, 0.7092]
+
+    References:
+      - Shazeer, Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", 2018, arXiv:1804.04235,
+        section 7.1
+    """
+
+    def value(step: Any) -> jax.Array:
+        t = jnp.maximum(as_float(step) + 1, 1)
+        whole = complement_of_power(decay, t)
+        # The limit at decay 1, which a number just below 1 becomes when it is rounded to float32.
+        ratio = jnp.where(whole > 0, complement_of_power(decay, t - 1) / nonzero(whole), (t - 1) / t)
+        return jnp.where(t > 1, decay * ratio, 0)
+
+    return value
+
+
+# --- piecewise --------------------------------------------------------------------------------------------------------
+
+
+@schedule
+def piecewise_constant_schedule(
+    init_value: Numeric, boundaries_and_scales: Mapping[int, NonNegative] | None = None
+) -> Schedule:
+    r"""Multiply by a factor at each of some steps, and hold the value in between.
+
+    .. math:: s(n) = \text{init\_value} \prod_{b_i \le n} \text{scale}_i
+
+    A factor at step 0 holds from the start. Without boundaries the schedule is constant.
+
+    Args:
+      init_value: the value before the first boundary; any finite number.
+      boundaries_and_scales: by step (an `int` in [0, inf)), the factor (in [0, inf)) the value is multiplied by from
+        there on.
+
+    Raises:
+      ArgumentTypeError: a boundary is not a number.
+      ArgumentValueError: a boundary is negative.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.piecewise_constant_schedule(1.0, {2: 0.5, 4: 0.25}).sample(6).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.125, 0.125]
+    """
+    boundaries, values = _levels(init_value, boundaries_and_scales)
+    return join_schedules([constant_schedule(value) for value in values], boundaries)
+
+
+@schedule
+def piecewise_interpolate_schedule(
+    interpolate_type: Literal["linear", "cosine"],
+    init_value: Numeric,
+    boundaries_and_scales: Mapping[int, NonNegative] | None = None,
+) -> Schedule:
+    r"""Pass through given values at given steps, along straight lines or half periods of the cosine.
+
+    .. math:: s(b_i) = v_i = v_{i-1} \cdot \text{scale}_i, \qquad b_0 = 0, \quad v_0 = \text{init\_value}
+
+    and in between :math:`s(n) = w v_i + (1 - w) v_{i+1}` with :math:`x = (b_{i+1} - n)/(b_{i+1} - b_i)` and
+    :math:`w = x` or :math:`w = (1 - \cos \pi x)/2`. The values are those of `piecewise_constant_schedule`; they are met
+    exactly, and the last one is held. A boundary at step 0 replaces the initial value. Without boundaries the schedule
+    is constant.
+
+    Args:
+      interpolate_type: ``"linear"`` or ``"cosine"``.
+      init_value: the value at step 0; any finite number.
+      boundaries_and_scales: by step (an `int` in [0, inf)), the value there as a multiple (in [0, inf)) of the value at
+        the boundary before.
+
+    Raises:
+      ArgumentTypeError: a boundary is not a number.
+      ArgumentValueError: a boundary is negative.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.piecewise_interpolate_schedule("linear", 1.0, {2: 2.0, 4: 0.5}).sample(6).tolist()
+      [1.0, 1.5, 2.0, 1.5, 1.0, 1.0]
+    """
+    boundaries, values = _levels(init_value, boundaries_and_scales)
+    return interpolate(SHAPES[interpolate_type], boundaries, values)
+
+
+def interpolate(shape: Shape, boundaries: list[Any], values: list[Any]) -> Schedule:
+    """Transitions between consecutive values: the first begins at step 0, the others at the boundaries."""
+    begins = [0, *boundaries]
+    moves = [
+        transition(before, after, shape, stop - begin)
+        for (begin, stop), (before, after) in zip(itertools.pairwise(begins), itertools.pairwise(values), strict=True)
+    ]
+    return join_schedules([*moves, constant_schedule(values[-1])], boundaries)
+
+
+def _levels(init_value: Any, boundaries_and_scales: Mapping[int, Any] | None) -> tuple[list[Any], list[Any]]:
+    """The boundaries in order, and the values before, between and after them."""
+    scales = boundaries_and_scales or {}
+    for boundary in scales:
+        if isinstance(boundary, bool) or not isinstance(boundary, int | float):
+            got, hint = f"{boundary!r} ({type(boundary).__name__})", "write boundaries as int"
+            raise ArgumentTypeError("boundaries_and_scales to have steps for keys", got=got, hint=hint)
+        if not 0 <= boundary < math.inf:
+            raise ArgumentValueError("boundaries_and_scales to have keys in [0, inf)", got=f"{boundary!r}")
+    boundaries = sorted(scales)
+    return boundaries, list(itertools.accumulate((scales[b] for b in boundaries), operator.mul, initial=init_value))
