@@ -1,0 +1,141 @@
+"""One instance of every registered factory, for the laws to run over.
+
+`ARGUMENTS` gives what a factory cannot be called without, by argument name; `VARIANTS` adds instances whose static
+arguments change the mathematics. Nothing here excuses a name from a law: the laws that do not apply to a case say why
+beside it, in `test_laws.py`.
+"""
+
+import inspect
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import gradtx
+
+ARGUMENTS: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "decay": 0.9,
+    "step_size": -0.1,
+    "step_size_fn": -0.1,
+    "max_delta": 0.5,
+    "max_norm": 1.0,
+    "inner": gradtx.adam(0.1),
+    "mask": "*kernel",
+    "transforms": {"*kernel": gradtx.adam(0.1), "*": gradtx.sgd(0.1, momentum=0.9)},
+    "init": gradtx.adam(0.1).init,
+    "update": gradtx.adam(0.1).update,
+    "value": 0.5,
+    "init_value": 1.0,
+    "end_value": 0.1,
+    "peak_value": 2.0,
+    "transition_steps": 10,
+    "decay_steps": 20,
+    "stable_steps": 5,
+    "warmup_steps": 4,
+    "decay_rate": 0.5,
+    "power": 2.0,
+    "left": 2.0,
+    "right": 0.5,
+    "function": jnp.sqrt,
+    "interpolate_type": "cosine",
+    "schedules": (gradtx.constant_schedule(1.0), gradtx.constant_schedule(0.5)),
+    "boundaries": (3,),
+    "cosine_kwargs": (
+        {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 2, "decay_steps": 5, "end_value": 0.1},
+        {"init_value": 0.0, "peak_value": 0.5, "warmup_steps": 2, "decay_steps": 5, "end_value": 0.1},
+    ),
+}
+"""An argument value for each name that some factory requires."""
+
+POSITIONAL: dict[str, tuple[Any, ...]] = {
+    "chain": (gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1)),
+    "named_chain": (("clip", gradtx.clip(1.0)), ("step", gradtx.sgd(0.1, momentum=0.9, nesterov=True))),
+}
+"""The members of factories that take any number of them."""
+
+VARIANTS: dict[str, Any] = {
+    "sgd+momentum": gradtx.sgd(0.1, momentum=0.9),
+    "sgd+nesterov": gradtx.sgd(0.1, momentum=0.9, nesterov=True),
+    "adagrad+eps_outside": gradtx.adagrad(0.1, eps_in_sqrt=False),
+    "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
+    "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: 0.9 - 0.1 / (step + 1)),
+    "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
+    "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),
+    "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
+    "chain+empty": gradtx.chain(),
+    "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
+    "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
+    "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
+    "radam+none": gradtx.radam(0.1, below_threshold="none"),
+    "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
+    "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
+    "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
+}
+
+
+def make(name: str, factory: Any) -> Any:
+    """An instance of a factory, from the arguments above."""
+    required = {
+        key: ARGUMENTS[key]
+        for key, parameter in factory.signature.parameters.items()
+        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+    }
+    return factory.make(*POSITIONAL.get(name, ()), **required)
+
+
+REGISTRY = {name: f for name, f in gradtx.registry().items() if f.function.__module__.startswith("gradtx.")}
+SCHEDULES = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind == "schedule"}
+TRANSFORMATIONS = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind != "schedule"}
+TRANSFORMATIONS |= VARIANTS
+VALUES = TRANSFORMATIONS | SCHEDULES
+STEPS = 7
+
+
+def params_like(dtype: Any = jnp.float32) -> dict[str, Any]:
+    """A small tree with the shapes that matter: a matrix, a vector, a scalar, an empty leaf, a tuple and a None."""
+    keys = iter(jax.random.split(jax.random.key(0), 8))
+
+    def draw(*shape: int) -> jax.Array:
+        x = jax.random.normal(next(keys), shape)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            return (x + 1j * jax.random.normal(next(keys), shape)).astype(dtype)
+        return x.astype(dtype)
+
+    return {
+        "dense": {"kernel": draw(4, 3), "bias": draw(3)},
+        "pair": (draw(4, 3), draw()),
+        "empty": jnp.zeros((0, 2), dtype),
+        "absent": None,
+    }
+
+
+def gradients(params: Any, steps: int = STEPS, seed: int = 1) -> Any:
+    """Gradients like the params, with a leading axis of steps."""
+
+    def draw(index: int, p: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), index)
+        real, imag = jax.random.normal(key, (2, steps, *p.shape))
+        return (real + 1j * imag).astype(p.dtype) if jnp.iscomplexobj(p) else real.astype(p.dtype)
+
+    leaves, treedef = jax.tree.flatten(params)
+    return treedef.unflatten([draw(index, leaf) for index, leaf in enumerate(leaves)])
+
+
+def step_once(tx: Any, params: Any, state: Any, grads: Any, index: Any) -> tuple[Any, Any]:
+    """One training step; the loss is an arbitrary function of the step."""
+    value = jnp.asarray(1.0 + jnp.cos(index * math.e), jnp.float32)
+    updates, state = tx.update(grads, state, params, value=value)
+    return gradtx.apply_updates(params, updates), state
+
+
+def run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any]:
+    """All steps under `lax.scan`; returns final params and state."""
+    steps = jax.tree.leaves(grads)[0].shape[0]
+
+    def body(carry: Any, xs: Any) -> Any:
+        index, g = xs
+        return step_once(tx, *carry, g, index), None
+
+    return jax.lax.scan(body, (params, tx.init(params)), (jnp.arange(steps), grads))[0]
