@@ -23,8 +23,8 @@ def squared_norm(tree: Any) -> jax.Array:
 def global_norm(tree: Any) -> jax.Array:
     """The Euclidean norm of all leaves taken together, in at least float32.
 
-    Its gradient at zero is zero, not NaN.
+    Its gradient at zero is zero, not NaN. A NaN anywhere makes it NaN.
     """
     total = squared_norm(tree)
-    positive = total > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1)), 0)
+    zero = total == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))

@@ -1,0 +1,62 @@
+"""The norm of a whole tree."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradtx import tree
+
+
+def test_all_leaves_together():
+    norm = tree.global_norm({"a": jnp.array([3.0]), "b": [jnp.array([[0.0, 4.0]]), jnp.array(12.0)]})
+    assert norm.item() == 13.0
+    assert tree.squared_norm({"a": jnp.array([3.0, 4.0])}).item() == 25.0
+
+
+def test_complex_numbers_count_by_absolute_value():
+    norm = tree.global_norm([jnp.array([3 + 4j, 12j])])
+    assert norm.item() == 13.0
+    assert norm.dtype == jnp.float32
+
+
+def test_narrow_numbers_are_summed_in_float32():
+    # 300 ones: a bfloat16 sum would stop at 256; 300 squared overflows float16.
+    assert tree.squared_norm(jnp.ones(300, jnp.bfloat16)).item() == 300.0
+    norm = tree.global_norm([jnp.full(2, 300.0, jnp.float16)])
+    assert norm.dtype == jnp.float32
+    np.testing.assert_allclose(norm, 300 * np.sqrt(2), rtol=1e-6)
+
+
+def test_double_precision(x64):
+    norm = tree.global_norm([jnp.array([1.0]), jnp.array([1.0], jnp.float32)])
+    assert norm.dtype == jnp.float64
+    assert norm.item() == np.sqrt(2.0)
+
+
+@pytest.mark.parametrize("empty", [{}, None, {"a": None}, jnp.zeros((0, 3))])
+def test_nothing_has_norm_zero(empty):
+    norm = tree.global_norm(empty)
+    assert (norm.dtype, norm.shape, norm.item()) == (jnp.float32, (), 0.0)
+
+
+def test_absent_leaves_do_not_count():
+    float0 = np.zeros(2, jax.dtypes.float0)
+    assert tree.global_norm({"a": jnp.array([3.0, 4.0]), "b": None, "c": float0}).item() == 5.0
+
+
+def test_the_gradient_at_zero_is_zero():
+    params = {"a": jnp.zeros(3), "b": jnp.zeros(())}
+    chex.assert_trees_all_equal(jax.grad(tree.global_norm)(params), params)
+    chex.assert_trees_all_equal(jax.jit(jax.grad(tree.global_norm))(params), params)
+
+
+def test_the_gradient_elsewhere_is_the_direction():
+    grads = jax.grad(tree.global_norm)({"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)})
+    chex.assert_trees_all_close(grads, {"a": jnp.array([0.6, 0.0]), "b": jnp.array(0.8)}, rtol=1e-6)
+
+
+def test_not_finite_numbers_show():
+    assert jnp.isnan(tree.global_norm([jnp.array([jnp.nan, 1.0])]))
+    assert jnp.isinf(tree.global_norm([jnp.array([jnp.inf, 1.0])]))
