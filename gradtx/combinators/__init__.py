@@ -2,6 +2,6 @@
 
 from gradtx.combinators.chain import chain, named_chain
 from gradtx.combinators.mask import MaskedState, masked
-from gradtx.combinators.partition import PartitionState, partition
+from gradtx.combinators.partition import PartitionState, multi_transform, partition
 
-__all__ = ["MaskedState", "PartitionState", "chain", "masked", "named_chain", "partition"]
+__all__ = ["MaskedState", "PartitionState", "chain", "masked", "multi_transform", "named_chain", "partition"]

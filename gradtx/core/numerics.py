@@ -1,5 +1,6 @@
 """Scalars every transformation needs: counters, bias corrections, and roots that are safe to differentiate."""
 
+import functools
 import math
 from typing import Any
 
@@ -37,20 +38,26 @@ def abs_sq(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_jvp
+def _sqrt(x: Any) -> jax.Array:
+    return jnp.sqrt(x)
+
+
+@_sqrt.defjvp
+def _sqrt_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    positive = x > 0
+    root = _sqrt(x)
+    return root, jnp.where(positive, dx / (2 * jnp.where(positive, root, 1)), 0)
+
+
+# Compiled on its own, it costs an eager update one dispatch; under a trace it leaves none of its own.
+@functools.partial(jax.jit, inline=True)
 def safe_sqrt(x: Any) -> jax.Array:
     """The square root, with derivative 0 instead of infinity at 0.
 
     A parameter whose gradient is exactly zero has second moment zero; the derivative of its update is then finite.
     """
-    return jnp.sqrt(x)
-
-
-@safe_sqrt.defjvp
-def _safe_sqrt_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[jax.Array, jax.Array]:
-    (x,), (dx,) = primals, tangents
-    positive = x > 0
-    root = safe_sqrt(x)
-    return root, jnp.where(positive, dx / (2 * jnp.where(positive, root, 1)), 0)
+    return _sqrt(x)
 
 
 def nonzero(x: jax.Array) -> jax.Array:

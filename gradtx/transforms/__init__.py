@@ -22,7 +22,7 @@ from gradtx.transforms.clipping import ClipByGlobalNormState, clip, clip_by_glob
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
-from gradtx.transforms.rectified import scale_by_rectified_adam
+from gradtx.transforms.rectified import scale_by_radam, scale_by_rectified_adam
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.transforms.sign import scale_by_sign
 
@@ -49,6 +49,7 @@ __all__ = [
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_learning_rate",
+    "scale_by_radam",
     "scale_by_rectified_adam",
     "scale_by_rms",
     "scale_by_rss",

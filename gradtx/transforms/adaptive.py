@@ -19,9 +19,9 @@ from gradtx.core import (
 from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 
-def _inverse_root(v: Any, eps: Any, eps_in_sqrt: bool) -> jax.Array:
-    r""":math:`1/\sqrt{v+\epsilon}` or :math:`1/(\sqrt{v}+\epsilon)`."""
-    return 1 / nonzero(safe_sqrt(v + eps) if eps_in_sqrt else safe_sqrt(v) + eps)
+def _denominator(v: Any, eps: Any, eps_in_sqrt: bool) -> jax.Array:
+    r""":math:`\sqrt{v+\epsilon}` or :math:`\sqrt{v}+\epsilon`; 1 where that is 0, as is then the numerator."""
+    return nonzero(safe_sqrt(v + eps) if eps_in_sqrt else safe_sqrt(v) + eps)
 
 
 class ScaleByRssState(NamedTuple):
@@ -70,7 +70,7 @@ def scale_by_rss(
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
             h = h + abs_sq(g)
-            return g * _inverse_root(h, eps, eps_in_sqrt), h
+            return g / _denominator(h, eps, eps_in_sqrt), h
 
         updates, h = tree.map_leaves(leaf, updates, state.sum_of_squares)
         return updates, ScaleByRssState(h)
@@ -135,7 +135,7 @@ def scale_by_rms(
 
         def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
             v = decay * v + (1 - decay) * abs_sq(g)
-            return g * _inverse_root(correct * v, eps, eps_in_sqrt), v
+            return g / _denominator(correct * v, eps, eps_in_sqrt), v
 
         updates, v = tree.map_leaves(leaf, updates, state.nu)
         return updates, ScaleByRmsState(count, v)
@@ -208,7 +208,7 @@ def scale_by_stddev(
             m = decay * m + (1 - decay) * g
             v = decay * v + (1 - decay) * abs_sq(g)
             variance = jnp.maximum(correct * v - abs_sq(correct * m), 0)
-            return g * _inverse_root(variance, eps, eps_in_sqrt), m, v
+            return g / _denominator(variance, eps, eps_in_sqrt), m, v
 
         updates, m, v = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByStddevState(count, m, v)
@@ -263,7 +263,7 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             e_g = rho * e_g + (1 - rho) * abs_sq(g)
-            u = g * safe_sqrt(e_x + eps) * _inverse_root(e_g, eps, eps_in_sqrt=True)
+            u = g * (safe_sqrt(e_x + eps) / _denominator(e_g, eps, eps_in_sqrt=True))
             return u, e_g, rho * e_x + (1 - rho) * abs_sq(u)
 
         updates, e_g, e_x = tree.map_leaves(leaf, updates, state.e_g, state.e_x)

@@ -10,6 +10,7 @@ from gradtx import tree
 from gradtx.core import (
     Pair,
     abs_sq,
+    alias,
     complement_of_power,
     increment,
     nonzero,
@@ -97,6 +98,10 @@ def scale_by_rectified_adam(
     return init, update
 
 
+scale_by_radam = alias("scale_by_radam", scale_by_rectified_adam)
+"""Optax's name for `scale_by_rectified_adam`."""
+
+
 def average_length(b2: Any, count: Any) -> jax.Array:
     r""":math:`\rho_t`, the length of the simple moving average that the exponential one amounts to after t steps.
 
@@ -105,7 +110,8 @@ def average_length(b2: Any, count: Any) -> jax.Array:
     :math:`\rho_5` of the textbook form is off by more than its distance from the threshold 5.
     """
     python = isinstance(b2, float | int)
-    q: Any = -math.log(max(b2, 1e-30)) if python else -jnp.log1p(jnp.maximum(b2, 1e-30) - 1)
+    # The bound on b2 keeps q finite; the length differs from 1 by no more than it there.
+    q: Any = -math.log(max(b2, 1e-30)) if python else -jnp.log1p(jnp.maximum(b2, 1e-6) - 1)
     rho: jax.Array = 1 + count * _one_minus_langevin(count * q / 2) - _one_minus_langevin(q / 2)
     return rho
 
@@ -121,7 +127,9 @@ def _one_minus_langevin(x: Any) -> jax.Array:
         87734 / 38979295480125,
     )  # fmt: skip
     langevin = near * jnp.polyval(jnp.array(series[::-1], x.dtype), near * near)
-    return jnp.where(small, 1 - langevin, 1 / far - 2 / jnp.expm1(2 * far))
+    # coth x - 1 = 2e / (1-e), e = exp(-2x), and not 2 / (exp(2x) - 1), which overflows when it is differentiated.
+    e = jnp.exp(-2 * far)
+    return jnp.where(small, 1 - langevin, 1 / far - 2 * e / (1 - e))
 
 
 def _rectification(b2: Any, count: jax.Array, threshold: Any) -> tuple[jax.Array, jax.Array]:

@@ -1,16 +1,19 @@
 """Trees of numbers: accumulators and casts."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
+@functools.cache
 def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
     """The dtype running sums of `dtype` are kept in: at least float32; the real part's if `real`."""
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4  # 8-bit floats refuse promotion
     wide = jnp.dtype(jnp.float32) if narrow else jnp.promote_types(dtype, jnp.float32)
-    return jnp.zeros((), wide).real.dtype if real else wide
+    return np.zeros((), wide).real.dtype if real else wide
 
 
 def full_accumulator(tree: Any, value: Any, *, dtype: Any = None, real: bool = False) -> Any:

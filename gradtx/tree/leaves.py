@@ -1,6 +1,7 @@
 """One leaf function, several trees, one traversal."""
 
 import collections
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> l
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        return tuple(jnp.asarray(y).astype(_stored(x.dtype)) for x, y in zip(row, outputs, strict=False))
+        return tuple(_cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False))
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     skipped = [absent(row[0]) for row in rows]
@@ -72,8 +73,7 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> l
         if key is None:
             outputs.append(row[:kept])
             continue
-        shapes = {x.shape for x in row}
-        if len(shapes) > 1:
+        if any(x.shape != row[0].shape for x in row):
             raise _shape_error(tree, index, row)
         # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
         output = (shared if traced and repeats[key] > 1 else call)(*row)
@@ -84,9 +84,15 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> l
 
 
 def _raise(x: jax.Array) -> jax.Array:
-    return x.astype(accumulator_dtype(x.dtype))
+    return _cast(x, accumulator_dtype(x.dtype))
 
 
+def _cast(x: Any, dtype: Any) -> jax.Array:
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+@functools.cache
 def _stored(dtype: Any) -> Any:
     """The dtype of a result: that of what it replaces, unless an integer could not hold it."""
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else accumulator_dtype(dtype)
@@ -97,6 +103,8 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 
 def _arrays(tree: Any, index: int, row: Row) -> Row:
+    if all(isinstance(x, jax.Array) for x in row):
+        return row
     for x in row:
         if absent(x) or not jax.tree_util.all_leaves([x]):
             raise TreeMismatchError(
