@@ -22,6 +22,7 @@ from gradtx.transforms.clipping import ClipByGlobalNormState, clip, clip_by_glob
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
+from gradtx.transforms.plateau import reduce_on_plateau
 from gradtx.transforms.rectified import scale_by_radam, scale_by_rectified_adam
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.transforms.sign import scale_by_sign
@@ -43,6 +44,7 @@ __all__ = [
     "clip_by_global_norm",
     "ema",
     "identity",
+    "reduce_on_plateau",
     "scale",
     "scale_by_adadelta",
     "scale_by_adam",
