@@ -45,8 +45,8 @@ def transition(init_value: Any, end_value: Any, shape: Shape, steps: Any, begin:
 
 def remaining(step: Any, steps: Any, begin: Any = 0) -> jax.Array:
     """The fraction of a transition that remains: 1 until `begin`, 0 from ``begin + steps``; without steps, a jump."""
-    ahead = as_float(begin) + as_float(steps) - as_float(step)
-    return jnp.clip(ahead / nonzero(as_float(steps)), 0, 1)
+    length = jnp.maximum(as_float(steps), 0)
+    return jnp.clip((as_float(begin) + length - as_float(step)) / nonzero(length), 0, 1)
 
 
 def linear(x: jax.Array) -> jax.Array:

@@ -1,0 +1,183 @@
+"""What holds for every schedule of the step."""
+
+import itertools
+import json
+import pickle
+
+import gradtx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradtx import schedules
+
+from .checks import x64
+
+CYCLE = {"init_value": 0.1, "peak_value": 1.0, "warmup_steps": 3, "decay_steps": 11, "end_value": 0.05}
+
+EXAMPLES = [
+    schedules.constant_schedule(0.3),
+    schedules.linear_schedule(0.9, 0.2, 7, 3),
+    schedules.polynomial_schedule(0.9, 0.2, 1.7, 7, 3),
+    schedules.cosine_decay_schedule(0.9, 11, 0.1, 1.3),
+    schedules.exponential_decay(0.9, 7, 0.8, 3, end_value=0.6),
+    schedules.exponential_decay(0.9, 7, 0.8, 3, True),
+    schedules.natural_exp_decay(0.9, 7, 0.4),
+    schedules.inverse_time_decay(0.9, 7, 0.4, True),
+    schedules.inverse_time_decay(0.9, 7, 0.4),
+    schedules.debiased_decay(0.9),
+    schedules.piecewise_constant_schedule(0.9, {5: 0.5, 11: 0.1}),
+    schedules.piecewise_interpolate_schedule("cosine", 0.9, {5: 0.5, 11: 2.0}),
+    schedules.warmup_constant_schedule(0.1, 0.9, 7),
+    schedules.warmup_cosine_decay_schedule(0.1, 0.9, 5, 17, 0.05, 1.3),
+    schedules.warmup_exponential_decay_schedule(0.1, 0.9, 5, 7, 0.8, 3, end_value=0.01),
+    schedules.warmup_stable_decay_schedule(0.1, 0.9, 5, 6, 7, 0.05, "linear"),
+    schedules.warmup_stable_decay_schedule(0.1, 0.9, 5, 6, 7, 0.05, "1-sqrt"),
+    schedules.cosine_onecycle_schedule(21, 0.9),
+    schedules.linear_onecycle_schedule(21, 0.9),
+    schedules.sgdr_schedule([CYCLE, CYCLE | {"peak_value": 0.5, "exponent": 2.0}]),
+    schedules.join_schedules([schedules.linear_schedule(0.9, 0.2, 7), schedules.constant_schedule(0.5)], [9]),
+    schedules.linear_schedule(0.9, 0.2, 7) * schedules.debiased_decay(0.9) + 0.1,
+]
+LENGTHS = {"transition_steps", "warmup_steps", "stable_steps", "decay_steps", "transition_begin"}
+STEPS = np.arange(30)
+
+every = pytest.mark.parametrize("made", EXAMPLES, ids=[repr(made).partition("(")[0] for made in EXAMPLES])
+
+
+def test_there_is_an_example_of_every_schedule():
+    names = {name for name, factory in gradtx.registry().items() if factory.function.__module__.startswith(SOURCE)}
+    assert names == {made.factory.name for made in EXAMPLES} - ARITHMETIC - {"constant_schedule"} | {"plateau_schedule"}
+
+
+SOURCE = "gradtx.schedules."
+ARITHMETIC = {"add_schedules", "multiply_schedules"}
+
+
+@every
+def test_all_ways_to_evaluate_agree(made):
+    one_by_one = np.array([made(int(n)) for n in STEPS])
+    same = {"rtol": 1e-6, "atol": 1e-7}
+    np.testing.assert_allclose([made(jnp.int32(n)) for n in STEPS], one_by_one, **same)
+    np.testing.assert_allclose(made(STEPS), one_by_one, **same)
+    np.testing.assert_allclose(made(jnp.asarray(STEPS, jnp.float32)), one_by_one, **same)
+    np.testing.assert_allclose(made.sample(30), one_by_one, **same)
+    np.testing.assert_allclose(jax.vmap(made)(STEPS), one_by_one, **same)
+    np.testing.assert_allclose(jax.jit(made)(STEPS), one_by_one, **same)
+    np.testing.assert_allclose(jax.jit(lambda made, n: made(n))(made, STEPS), one_by_one, **same)
+    _, scanned = jax.lax.scan(lambda n, _: (n + 1, made(n)), jnp.int32(0), length=30)
+    np.testing.assert_allclose(scanned, one_by_one, **same)
+
+
+@every
+def test_results_are_floats_of_the_default_width(made):
+    def check(dtype):
+        for step in (3, np.int64(3), jnp.int32(3), jnp.uint32(3)):
+            value = made(step)
+            assert (value.dtype, value.shape, value.weak_type) == (dtype, (), False)
+        assert made(STEPS).shape == STEPS.shape
+        traced = jax.eval_shape(lambda n, made: made(n), 3, made)
+        assert (traced.dtype, traced.shape, traced.weak_type) == (dtype, (), False)
+
+    check(jnp.float32)
+    with x64():
+        check(jnp.float64)
+
+
+@every
+def test_text_config_and_pickle_round_trip(made):
+    for copy in (
+        gradtx.parse(repr(made)),
+        gradtx.from_config(json.loads(json.dumps(gradtx.to_config(made)))),
+        pickle.loads(pickle.dumps(made)),  # noqa: S301
+        made.replace(),
+        jax.tree.map(lambda x: x, made),
+    ):
+        assert copy == made
+        assert copy.sample(30).tolist() == made.sample(30).tolist()
+    assert repr(gradtx.parse(repr(made))) == repr(made)
+
+
+@every
+def test_a_sweep_equals_separate_schedules(made):
+    leaves, treedef = jax.tree.flatten(made)
+    factors = np.array([1.0, 0.9], np.float32)
+    swept = treedef.unflatten([leaf * factors for leaf in leaves])
+    together = jax.vmap(lambda made: made.sample(30))(swept)
+    for factor, values in zip(factors, together, strict=True):
+        alone = treedef.unflatten([leaf * factor for leaf in leaves])
+        np.testing.assert_allclose(values, alone.sample(30), rtol=1e-5, atol=1e-7)
+
+
+def gradients(made, steps):
+    """The derivatives of the value at each step with respect to each number of the schedule."""
+    floats = jax.tree.map(lambda x: jnp.asarray(x, float), made)
+    return jax.jit(jax.vmap(jax.grad(lambda made, step: made(step)), in_axes=(None, 0)))(floats, steps)
+
+
+@every
+def test_derivatives_are_those_of_finite_differences(made):
+    with x64():
+        steps = jnp.array([0.3, 2.6, 4.3, 6.4, 9.7, 13.45, 20.6, 25.7])
+        slopes = jax.tree.leaves(gradients(made, steps))
+        leaves, treedef = jax.tree.flatten(made)
+        assert len(slopes) == len(leaves) > 0
+        for i, slope in enumerate(slopes):
+            low, high = (treedef.unflatten([x + h * (i == j) for j, x in enumerate(leaves)]) for h in (-1e-6, 1e-6))
+            np.testing.assert_allclose(slope, (high(steps) - low(steps)) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@every
+def test_a_schedule_first_called_in_a_trace_can_be_called_outside(made):
+    copy = jax.tree.map(jnp.asarray, made)
+    jax.jit(lambda n: copy(n))(3)
+    np.testing.assert_allclose(copy(3), made(3), rtol=1e-6)
+
+
+def shortened(made):
+    """The schedule with each of its lengths replaced by 0, 1 and 2."""
+    names = [name for name in made.arguments if name in LENGTHS]
+    for lengths in itertools.product([0, 1, 2], repeat=len(names)):
+        changes = dict(zip(names, lengths, strict=True))
+        if changes.get("warmup_steps", 0) <= changes.get("decay_steps", 9) or "stable_steps" in changes:
+            yield made.replace(**changes)
+
+
+@every
+def test_few_steps_are_finite_with_finite_derivatives(made):
+    derivatives = jax.jit(jax.vmap(jax.value_and_grad(lambda made, step: made(step)), in_axes=(None, 0)))
+    with jax.debug_nans(True):
+        for few in shortened(made):
+            steps = jnp.array([0.0, 1.0, 2.0, 3.0, 5.0, 1e9])
+            values, slopes = derivatives(jax.tree.map(lambda x: jnp.asarray(x, float), few), steps)
+            np.testing.assert_allclose(values, [few(int(n)) for n in steps], rtol=2e-5, atol=1e-7, err_msg=repr(few))
+            assert all(np.all(np.isfinite(slope)) for slope in jax.tree.leaves(slopes)), few
+
+
+@every
+def test_derivatives_are_finite_at_corners(made):
+    with jax.debug_nans(True):
+        slopes = gradients(made, jnp.array([*range(25), 1e9]))
+    assert all(np.all(np.isfinite(slope)) for slope in jax.tree.leaves(slopes))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        schedules.exponential_decay(1.0, 3, 0.0),
+        schedules.polynomial_schedule(1.0, 0.0, 0.5, 3),
+        schedules.polynomial_schedule(1.0, 0.0, 0.0, 3),
+        schedules.cosine_decay_schedule(0.0, 3, exponent=0.0),
+        schedules.debiased_decay(0.0),
+        schedules.debiased_decay(np.float32(1 - 1e-7)),
+        schedules.warmup_cosine_decay_schedule(0.0, 0.0, 2, 5, 0.1),
+        schedules.warmup_stable_decay_schedule(0.0, 1.0, 2, 2, 2, decay_type="1-sqrt"),
+        schedules.piecewise_constant_schedule(1.0, {2: 0.0, 4: 2.0}),
+        schedules.cosine_onecycle_schedule(3, 0.0),
+    ],
+    ids=repr,
+)
+def test_derivatives_are_finite_at_the_ends_of_ranges(made):
+    with jax.debug_nans(True):
+        slopes = gradients(made, jnp.array([*range(8), 1e9]))
+    assert all(np.all(np.isfinite(slope)) for slope in jax.tree.leaves(slopes))
