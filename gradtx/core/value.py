@@ -205,13 +205,12 @@ def same(a: Any, b: Any) -> bool:
 
 
 def _same_numbers(a: Any, b: Any) -> bool:
-    numbers = [x for x in (a, b) if hasattr(x, "dtype") or isinstance(x, int | float)]
-    if len(numbers) < 2:
+    if not all(hasattr(x, "dtype") or isinstance(x, int | float) for x in (a, b)):
         return False
-    # A Python number has no precision of its own: it is compared in the precision of the array.
-    dtype = next(x.dtype for x in numbers if hasattr(x, "dtype"))
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else None
-    x, y = (np.asarray(n) if hasattr(n, "dtype") else np.asarray(n, dtype) for n in numbers)
+    # A Python number (np.float64 is one) has no precision of its own: it is compared in the precision of the array.
+    dtype = next((x.dtype for x in (a, b) if not isinstance(x, int | float)), None)
+    dtype = dtype if dtype is not None and jnp.issubdtype(dtype, jnp.floating) else None
+    x, y = (np.asarray(n, dtype if isinstance(n, int | float) else None) for n in (a, b))
     return x.shape == y.shape and bool(np.all(x == y))
 
 

@@ -1,0 +1,196 @@
+"""Values as pytrees: arguments of compiled functions, sweeps, and hypergradients."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx.typing import Numeric
+
+START = {"w": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
+
+
+def loss(params):
+    return jnp.sum((params["w"] - 3.0) ** 2) + jnp.sin(params["b"])
+
+
+def train(tx, params=None, steps=5):
+    params = START if params is None else params
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(jax.grad(loss)(params), state, params)
+        return (gradtx.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=steps)
+    return loss(params)
+
+
+def test_numbers_are_leaves_and_the_rest_is_static():
+    tx = gradtx.chain(
+        gradtx.clip_by_global_norm(1.0),
+        gradtx.masked(gradtx.adamw(gradtx.exponential_decay(1e-3, 100, 0.9), mu_dtype="bfloat16"), "*"),
+    )
+    names = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tx)}
+    rate = ".transforms[1].inner.learning_rate"
+    assert names[".transforms[0].max_norm"] == 1.0
+    assert (names[f"{rate}.init_value"], names[f"{rate}.decay_rate"]) == (1e-3, 0.9)
+    assert names[".transforms[1].inner.b1"] == 0.9
+    assert all(type(leaf) is float for leaf in names.values())
+
+
+def test_whole_numbers_are_float_leaves():
+    tx = gradtx.adam(1)
+    assert repr(tx) == "adam(learning_rate=1)"
+    assert [type(leaf) for leaf in jax.tree.leaves(tx)] == [float] * len(jax.tree.leaves(tx))
+
+
+def test_unflatten_undoes_flatten():
+    tx = gradtx.partition({"*/b": gradtx.sgd(0.1, momentum=0.9), "*/a": gradtx.adam(jnp.array([1.0, 2.0]))})
+    leaves, treedef = jax.tree.flatten(tx)
+    assert treedef.unflatten(leaves) == tx
+    # Whatever stands at the leaves comes back as it is: pytree laws know nothing of numbers.
+    marks = list(range(len(leaves)))
+    assert jax.tree.leaves(treedef.unflatten(marks)) == marks
+    assert all(type(mark) is int for mark in jax.tree.leaves(treedef.unflatten(marks)))
+
+
+def test_tree_map_keeps_the_order_of_a_partition():
+    tx = gradtx.partition({"*/z": gradtx.sgd(0.1), "*/a": gradtx.sgd(0.2), "*": gradtx.sgd(0.3)})
+    mapped = jax.tree.map(lambda x: 2 * x, tx)
+    assert list(mapped.transforms) == ["*/z", "*/a", "*"]
+    assert mapped.transforms["*/a"] == gradtx.sgd(0.4)
+    assert list(jax.jit(lambda tx: tx)(tx).transforms) == ["*/z", "*/a", "*"]
+
+
+def test_an_absent_number_is_no_leaf():
+    plain, heavy = gradtx.sgd(0.1), gradtx.sgd(0.1, momentum=0.9)
+    assert jax.tree.leaves(plain) == [0.1]
+    assert jax.tree.leaves(heavy) == [0.1, 0.9]
+    assert jax.tree.structure(plain) != jax.tree.structure(heavy)
+    assert jax.tree.map(lambda x: x, plain) == plain
+
+
+def test_numbers_in_containers_are_leaves():
+    @gradtx.schedule
+    def steps(scales: dict[int, Numeric], rates: tuple[Numeric, ...], limit: int):
+        return lambda step: scales[limit] * rates[0]
+
+    value = steps({3: 1, 1: 0.5}, (2, 3.0), 1)
+    assert jax.tree.leaves(value) == [1.0, 0.5, 2.0, 3.0]
+    assert jax.tree.map(lambda x: x, value) == value
+    assert list(jax.tree.map(lambda x: x, value).scales) == [3, 1]
+    assert float(value(0)) == 1.0
+
+
+def test_structures_compare_static_parts():
+    structure = jax.tree.structure
+    assert structure(gradtx.adam(0.1)) == structure(gradtx.adam(0.2))
+    assert structure(gradtx.adam(0.1)) != structure(gradtx.adam(0.1, nesterov=True))
+    assert structure(gradtx.adam(0.1)) != structure(gradtx.nadam(0.1))
+    assert structure(gradtx.adam(0.1)) != structure(gradtx.adam(gradtx.constant_schedule(0.1)))
+
+
+@pytest.mark.parametrize("make", [gradtx.adam, lambda lr: gradtx.adam(gradtx.exponential_decay(lr, 10, 0.5))])
+def test_a_sweep_of_arguments_compiles_once(make):
+    traces = []
+
+    @jax.jit
+    def run(tx):
+        traces.append(tx)
+        return train(tx)
+
+    rates = np.linspace(0.01, 0.1, 10)
+    losses = [float(run(make(lr))) for lr in rates]
+    assert len(traces) == 1
+    assert len(set(losses)) == 10
+    np.testing.assert_allclose(losses[::9], [float(train(make(lr))) for lr in rates[::9]], rtol=1e-5)
+
+
+def test_static_arguments_compile_again():
+    traces = []
+
+    @jax.jit
+    def run(tx):
+        traces.append(tx)
+        return train(tx)
+
+    run(gradtx.adam(0.1)), run(gradtx.adam(0.1, nesterov=True))
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda lr, b1: gradtx.adam(lr, b1),
+        lambda lr, b1: gradtx.sgd(lr, momentum=b1),
+        lambda lr, b1: gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.constant_schedule(lr), b1)),
+        lambda lr, b1: gradtx.partition({"w": gradtx.adam(lr), "*": gradtx.adam(0.1, b1)}),
+        lambda lr, b1: gradtx.tunable(gradtx.adam(lr, b1)),
+    ],
+    ids=["adam", "sgd", "chain", "partition", "tunable"],
+)
+def test_vmap_equals_separate_runs(make):
+    rates, decays = jnp.array([1e-3, 1e-2, 0.1]), jnp.array([0.8, 0.9, 0.95])
+    tx = make(rates, decays)
+    swept = jax.jit(jax.vmap(train, in_axes=(gradtx.sweep_axes(tx),)))(tx)
+    separate = jnp.stack([train(make(lr, b1)) for lr, b1 in zip(rates, decays, strict=True)])
+    np.testing.assert_allclose(swept, separate, rtol=1e-5)
+    assert len(set(swept.tolist())) == 3
+
+
+def test_sweep_axes():
+    axes = gradtx.sweep_axes(gradtx.adam(jnp.array([0.1, 0.2]), b1=jnp.array(0.5)))
+    assert (axes.learning_rate, axes.b1, axes.b2) == (0, None, None)
+    with_none = gradtx.sweep_axes(gradtx.sgd(jnp.array([0.1, 0.2])))
+    assert (with_none.learning_rate, with_none.momentum) == (0, None)
+
+
+def test_an_array_of_rates_without_vmap_is_an_error():
+    tx = gradtx.sgd(jnp.array([0.1, 0.2]))
+    with pytest.raises(gradtx.errors.TreeMismatchError, match=r"use jax.vmap with sweep_axes\(tx\)"):
+        tx.update(START, tx.init(START))
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        gradtx.adam(0.1),
+        gradtx.sgd(0.05, momentum=0.9, nesterov=True),
+        gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.exponential_decay(0.1, 3, 0.9))),
+        gradtx.sgd(0.1 * gradtx.constant_schedule(0.5)),
+    ],
+    ids=["adam", "sgd", "chain", "arithmetic"],
+)
+def test_hypergradients_match_finite_differences(tx, x64):
+    params = {"w": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
+    run = functools.partial(train, params=params)
+    grads = jax.jit(jax.grad(run))(tx)
+    assert type(grads) is type(tx)
+    assert grads.factory is tx.factory
+    leaves, treedef = jax.tree.flatten(tx)
+    h = 1e-6 * jnp.maximum(jnp.abs(jnp.array(leaves)), 1e-3)
+    at = jax.jit(jax.vmap(lambda leaves: run(treedef.unflatten(leaves))))
+    slopes = (at(jnp.array(leaves) + jnp.diag(h)) - at(jnp.array(leaves) - jnp.diag(h))) / (2 * h)
+    np.testing.assert_allclose(jax.tree.leaves(grads), slopes, rtol=1e-4, atol=1e-6)
+    assert any(abs(float(g)) > 1e-3 for g in jax.tree.leaves(grads))
+
+
+def test_as_static_metadata():
+    traces = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(tx, grads):
+        traces.append(tx)
+        return tx.update(grads, tx.init(grads), grads)[0]
+
+    first = step(gradtx.adam(jnp.array(0.1)), START)
+    step(gradtx.adam(jnp.array(0.1)), START)  # equal: the compiled program is used again
+    assert len(traces) == 1
+    second = step(gradtx.adam(jnp.array(0.2)), START)  # another number under the same hash
+    assert len(traces) == 2
+    chex.assert_trees_all_close(jax.tree.map(lambda x: 2 * x, first), second)
