@@ -1,0 +1,349 @@
+"""The papers' equations in plain NumPy float64, one leaf at a time, with no thought for speed or memory.
+
+Each class follows one leaf: ``rule(g, p)`` takes the gradient (and the parameter, where the method reads it) of the
+next step and returns the update. Argument names are those of the transformations; moments begin at zero unless said
+otherwise. After a step, ``rule.condition`` says by how much the step's own arithmetic magnifies rounding errors
+(1 where nothing is subtracted from something of its size).
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+def power_complement(b: float, t: int) -> float:
+    """1 - b^t, in extended precision, since at t = 1 and b near 1 it has few digits."""
+    return float(1 - np.longdouble(b) ** t)
+
+
+def square(x: Any) -> Any:
+    """|x|^2."""
+    return np.real(x) ** 2 + np.imag(x) ** 2
+
+
+def divide(x: Any, y: Any) -> Any:
+    """x / y, where a denominator of zero, which only zero gradients make, leaves x."""
+    return x / np.where(y == 0, 1, y)
+
+
+class Rule:
+    """The state all rules begin with."""
+
+    t = 0
+    m: Any = 0.0
+    v: Any = 0.0
+    condition: Any = 1.0
+
+    def __call__(self, g: Any, p: Any = None) -> Any:
+        """The update of the next step."""
+        self.t += 1
+        return self.step(g, p)
+
+    def step(self, g: Any, p: Any) -> Any:
+        """The equations, at step ``self.t``."""
+        raise NotImplementedError
+
+
+# --- momentum ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Trace(Rule):
+    """v <- mu v + g; the step is v, or g + mu v (Nesterov, with one gradient)."""
+
+    decay: float
+    nesterov: bool = False
+
+    def step(self, g, p):
+        self.m = self.decay * self.m + g
+        return g + self.decay * self.m if self.nesterov else self.m
+
+
+@dataclasses.dataclass
+class Ema(Rule):
+    """m <- b m + (1-b) g; the step is m / (1 - b^t)."""
+
+    decay: float
+    debias: bool = True
+
+    def step(self, g, p):
+        self.m = self.decay * self.m + (1 - self.decay) * g
+        return self.m / power_complement(self.decay, self.t) if self.debias else self.m
+
+
+# --- the Adam family --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Adam(Rule):
+    """Kingma and Ba: mhat / (sqrt(vhat + eps_root) + eps)."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    eps_root: float = 0.0
+    nesterov: bool = False
+    bias_correction: bool = True
+
+    def corrections(self) -> tuple[float, float]:
+        """1 - b1^t and 1 - b2^t, or 1 where moments are not corrected."""
+        if not self.bias_correction:
+            return 1.0, 1.0
+        return power_complement(self.b1, self.t), power_complement(self.b2, self.t)
+
+    def second_moment(self, g: Any) -> Any:
+        """V <- b2 v + (1-b2) |g|^2."""
+        return self.b2 * self.v + (1 - self.b2) * square(g)
+
+    def moments(self, g: Any) -> tuple[Any, Any]:
+        """Mhat and vhat after g."""
+        self.m = self.b1 * self.m + (1 - self.b1) * g
+        self.v = self.second_moment(g)
+        bc1, bc2 = self.corrections()
+        mhat = self.m / bc1
+        if self.nesterov:
+            ahead = power_complement(self.b1, self.t + 1) if self.bias_correction else 1.0
+            mhat = self.b1 * self.m / ahead + (1 - self.b1) * g / bc1
+        return mhat, self.v / bc2
+
+    def step(self, g, p):
+        mhat, vhat = self.moments(g)
+        return divide(mhat, np.sqrt(vhat + self.eps_root) + self.eps)
+
+
+@dataclasses.dataclass
+class Amsgrad(Rule):
+    """Reddi et al.: the denominator never falls. The maximum is of vhat, of v (corrected after), or uncorrected."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    eps_root: float = 0.0
+    bias_correction: str = "before_max"
+    v_max: Any = 0.0
+
+    def step(self, g, p):
+        bc1, bc2 = power_complement(self.b1, self.t), power_complement(self.b2, self.t)
+        self.m = self.b1 * self.m + (1 - self.b1) * g
+        self.v = self.b2 * self.v + (1 - self.b2) * square(g)
+        if self.bias_correction == "before_max":
+            self.v_max = np.maximum(self.v_max, self.v / bc2)
+            return divide(self.m / bc1, np.sqrt(self.v_max + self.eps_root) + self.eps)
+        self.v_max = np.maximum(self.v_max, self.v)
+        if self.bias_correction == "after_max":
+            return divide(self.m / bc1, np.sqrt(self.v_max / bc2 + self.eps_root) + self.eps)
+        return divide(self.m, np.sqrt(self.v_max + self.eps_root) + self.eps)
+
+
+@dataclasses.dataclass
+class Belief(Rule):
+    """Zhuang et al.: s <- b2 s + (1-b2) |g - m|^2 + eps_root; the step is mhat / (sqrt(shat) + eps)."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-16
+    eps_root: float = 1e-16
+    nesterov: bool = False
+
+    def step(self, g, p):
+        self.m = self.b1 * self.m + (1 - self.b1) * g
+        self.v = self.b2 * self.v + (1 - self.b2) * square(g - self.m) + self.eps_root
+        self.condition = 1 + divide(np.abs(g) + np.abs(self.m), np.abs(g - self.m))
+        bc1, bc2 = power_complement(self.b1, self.t), power_complement(self.b2, self.t)
+        mhat = self.m / bc1
+        if self.nesterov:
+            mhat = self.b1 * self.m / power_complement(self.b1, self.t + 1) + (1 - self.b1) * g / bc1
+        return divide(mhat, np.sqrt(self.v / bc2) + self.eps)
+
+
+@dataclasses.dataclass
+class Yogi(Adam):
+    """Zaheer et al.: v <- v - (1-b2) sign(v - g^2) g^2, with both moments beginning at a constant."""
+
+    eps: float = 1e-3
+    initial_accumulator_value: float = 1e-6
+    rounded: Any = 0.0
+
+    def __post_init__(self):
+        self.m = self.v = self.initial_accumulator_value
+
+    def second_moment(self, g):
+        change = (1 - self.b2) * np.sign(self.v - square(g)) * square(g)
+        self.rounded = self.rounded + self.v + np.abs(change)
+        self.condition = 1 + divide(self.rounded, self.v - change)
+        return self.v - change
+
+
+@dataclasses.dataclass
+class RectifiedAdam(Adam):
+    """Liu et al.: Adam times r_t once rho_t reaches the threshold; before that mhat alone, or nothing."""
+
+    threshold: float = 5.0
+    below_threshold: str = "momentum"
+
+    def step(self, g, p):
+        mhat, vhat = self.moments(g)
+        rho, rho_inf = average_length(self.b2, self.t), 2 / (1 - np.longdouble(self.b2)) - 1
+        if rho_inf <= 4 or rho < self.threshold:
+            return mhat if self.below_threshold == "momentum" else 0 * mhat
+        self.condition = float(rho / (rho - 4)) + 1
+        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        return divide(float(r) * mhat, np.sqrt(vhat + self.eps_root) + self.eps)
+
+
+def average_length(b2: float, t: int) -> np.longdouble:
+    """rho_t = rho_inf - 2 t b2^t / (1 - b2^t), with rho_inf = 2 / (1-b2) - 1."""
+    b = np.longdouble(b2)
+    return 2 / (1 - b) - 1 - 2 * t * b**t / (1 - b**t)
+
+
+# --- adaptive methods without momentum --------------------------------------------------------------------------------
+
+
+def by_root(g: Any, v: Any, eps: float, eps_in_sqrt: bool) -> Any:
+    """g / sqrt(v + eps), or g / (sqrt(v) + eps)."""
+    return divide(g, np.sqrt(v + eps) if eps_in_sqrt else np.sqrt(v) + eps)
+
+
+@dataclasses.dataclass
+class Rss(Rule):
+    """AdaGrad (Duchi et al.): h <- h + g^2."""
+
+    initial_accumulator_value: float = 0.1
+    eps: float = 1e-7
+    eps_in_sqrt: bool = True
+
+    def __post_init__(self):
+        self.v = self.initial_accumulator_value
+
+    def step(self, g, p):
+        self.v = self.v + square(g)
+        return by_root(g, self.v, self.eps, self.eps_in_sqrt)
+
+
+@dataclasses.dataclass
+class Rms(Rule):
+    """RMSProp (Tieleman and Hinton): v <- a v + (1-a) g^2."""
+
+    decay: float = 0.9
+    eps: float = 1e-8
+    initial_scale: float = 0.0
+    eps_in_sqrt: bool = True
+    bias_correction: bool = False
+
+    def __post_init__(self):
+        self.v = self.initial_scale
+
+    def step(self, g, p):
+        self.v = self.decay * self.v + (1 - self.decay) * square(g)
+        correction = power_complement(self.decay, self.t) if self.bias_correction else 1.0
+        return by_root(g, self.v / correction, self.eps, self.eps_in_sqrt)
+
+
+@dataclasses.dataclass
+class Stddev(Rms):
+    """Graves: RMSProp with the variance v - m^2 for v."""
+
+    def step(self, g, p):
+        self.m = self.decay * self.m + (1 - self.decay) * g
+        self.v = self.decay * self.v + (1 - self.decay) * square(g)
+        correction = power_complement(self.decay, self.t) if self.bias_correction else 1.0
+        mean, mean_square = self.m / correction, self.v / correction
+        variance = np.maximum(mean_square - square(mean), 0)
+        self.condition = 1 + divide(mean_square + square(mean), variance + self.eps)
+        return by_root(g, variance, self.eps, self.eps_in_sqrt)
+
+
+@dataclasses.dataclass
+class Adadelta(Rule):
+    """Zeiler: the step is RMS of past steps / RMS of gradients, times g."""
+
+    rho: float = 0.9
+    eps: float = 1e-6
+    steps: Any = 0.0
+
+    def step(self, g, p):
+        self.v = self.rho * self.v + (1 - self.rho) * square(g)
+        u = divide(np.sqrt(self.steps + self.eps) * g, np.sqrt(self.v + self.eps))
+        self.steps = self.rho * self.steps + (1 - self.rho) * square(u)
+        return u
+
+
+# --- single steps -----------------------------------------------------------------------------------------------------
+
+
+def clip(g: Any, max_delta: float) -> Any:
+    """Each real number into [-max_delta, max_delta]."""
+    bounded = np.clip(np.real(g), -max_delta, max_delta)
+    return bounded + 1j * np.clip(np.imag(g), -max_delta, max_delta) if np.iscomplexobj(g) else bounded
+
+
+def clip_by_global_norm(leaves: list[Any], max_norm: float) -> tuple[list[Any], float]:
+    """All leaves times min(1, max_norm / norm), and the norm."""
+    norm = float(np.sqrt(sum(np.sum(square(g)) for g in leaves)))
+    return [g * (max_norm / norm if norm > max_norm else 1.0) for g in leaves], norm
+
+
+def centralize(g: Any, output_axes: tuple[int, ...]) -> Any:
+    """Yong et al.: each output's slice of the gradient minus the mean of that slice."""
+    g = np.array(g)
+    outputs = [axis % g.ndim for axis in output_axes]
+    for index in np.ndindex(*(g.shape[axis] for axis in outputs)):
+        chosen: list[Any] = [slice(None)] * g.ndim
+        for axis, place in zip(outputs, index, strict=True):
+            chosen[axis] = place
+        g[tuple(chosen)] -= g[tuple(chosen)].mean()
+    return g
+
+
+# --- whole optimizers -------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Descent(Rule):
+    """p <- p - learning_rate * (u + weight_decay * p), with u of another rule (the gradient itself if none)."""
+
+    learning_rate: float
+    rule: Rule | None = None
+    weight_decay: float = 0.0
+
+    def step(self, g, p):
+        u = g if self.rule is None else self.rule(g, p)
+        self.condition = 1.0 if self.rule is None else self.rule.condition
+        return -self.learning_rate * (u + self.weight_decay * p)
+
+
+@dataclasses.dataclass
+class Lookahead(Rule):
+    """Zhang et al.: every k steps, slow <- slow + alpha (fast - slow) and fast <- slow.
+
+    k and alpha may be functions of the number of steps made before. `momentum` says what becomes of the momentum buffer
+    ``m`` of the inner rule's rule at a synchronisation: kept, set to zero, or ("pullback", the authors' code)
+    alpha * m + (1 - alpha) * (m at the last synchronisation).
+    """
+
+    inner: Descent
+    sync_period: Any = 5
+    slow_step_size: Any = 0.5
+    momentum: str = "keep"
+    slow: Any = None
+    since: int = 0
+    kept: Any = 0.0
+
+    def step(self, g, p):
+        k, alpha = (x(self.t - 1) if callable(x) else x for x in (self.sync_period, self.slow_step_size))
+        self.slow = p if self.slow is None else self.slow
+        fast = p + self.inner(g, p)
+        self.condition = self.inner.condition
+        self.since += 1
+        if self.since < k:
+            return fast - p
+        self.since = 0
+        self.slow = self.slow + alpha * (fast - self.slow)
+        rule = self.inner.rule
+        if rule is not None and self.momentum == "reset":
+            rule.m = 0 * rule.m
+        if rule is not None and self.momentum == "pullback":
+            rule.m = self.kept = alpha * rule.m + (1 - alpha) * self.kept
+        return self.slow - p
