@@ -240,10 +240,10 @@ def _array(values: Any, dtype: Any = "float32") -> Any:
     """An array of exactly these numbers: NumPy's where JAX is not set up to hold the dtype."""
     try:
         array = np.asarray(values, dtype=jnp.dtype(dtype))
+        return jnp.asarray(array) if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype else array
     except (TypeError, ValueError, OverflowError) as error:
         got = _quote(f"array({values!r}, {dtype!r})")
         raise ArgumentValueError("an array of numbers", got=got, hint=str(error)) from None
-    return jnp.asarray(array) if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype else array
 
 
 def _mapping(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:

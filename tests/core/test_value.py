@@ -167,7 +167,7 @@ def test_replace():
 def test_replace_checks_like_a_call():
     with pytest.raises(ArgumentValueError, match=r"^gradtx.adam: expected b1 in \[0, 1\), got 1.5$"):
         gradtx.adam(1e-3).replace(b1=1.5)
-    with pytest.raises(ArgumentTypeError, match="got 'momentun'$"):
+    with pytest.raises(ArgumentTypeError, match=r"got 'momentun'$"):
         gradtx.adam(1e-3).replace(momentun=0.5)
 
 
