@@ -89,7 +89,7 @@ def _raise(x: jax.Array) -> jax.Array:
 
 def _cast(x: Any, dtype: Any) -> jax.Array:
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return x if x.dtype == dtype else x.astype(dtype)
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 @functools.cache
