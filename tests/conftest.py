@@ -1,12 +1,11 @@
 """Fixtures shared by all tests."""
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 
 import jax
 import pytest
-
-from gradtx.core import registry
 
 
 def x64_mode() -> contextlib.AbstractContextManager[None]:
@@ -26,6 +25,7 @@ def x64() -> Iterator[None]:
 @pytest.fixture
 def scratch_registry() -> Iterator[None]:
     """A registry that forgets what the test registers."""
+    registry = importlib.import_module("gradtx.core.registry")
     factories, aliases = dict(registry._factories), dict(registry._aliases)
     yield
     for kept, entries in ((registry._factories, factories), (registry._aliases, aliases)):

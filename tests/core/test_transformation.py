@@ -1,0 +1,214 @@
+"""The pair, the factories that make it, and what they do about extras, errors and variadic arguments."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+import gradtx
+from gradtx.core import Pair, as_transformation
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, TreeMismatchError, require_extra
+from gradtx.typing import EmptyState, Numeric
+
+GRADS = {"w": jnp.array([1.0, -2.0])}
+
+
+def scaling(factor=2.0):
+    @gradtx.transformation
+    def scaled(factor: Numeric):
+        def init(params):
+            return EmptyState()
+
+        def update(updates, state, params=None, **extra):
+            return gradtx.tree.map_leaves(lambda g: factor * g, updates), state
+
+        return init, update
+
+    return scaled(factor)
+
+
+def test_the_pair():
+    tx = scaling()
+    init, update = tx
+    assert init is tx.init
+    assert update is tx.update
+    assert tx.init is tx.init  # jit caches by function
+    updates, state = update(GRADS, init(GRADS))
+    assert state == EmptyState()
+    chex.assert_trees_all_equal(updates, {"w": jnp.array([2.0, -4.0])})
+
+
+def test_update_takes_extras_and_optional_params():
+    tx = scaling()
+    first = tx.update(GRADS, EmptyState())
+    second = tx.update(GRADS, EmptyState(), GRADS, value=1.0, anything="x")
+    chex.assert_trees_all_equal(first, second)
+
+
+def test_a_transformation_from_two_functions():
+    def init(params):
+        return 0
+
+    def update(updates, state, params=None):
+        return updates, state + 1
+
+    tx = gradtx.GradientTransformation(init, update)
+    assert isinstance(tx, gradtx.GradientTransformation)
+    assert tx == gradtx.from_functions(init, update)
+    assert tx.update(GRADS, tx.init(GRADS), None, value=1.0) == (GRADS, 1)
+    assert hash(tx) == hash(gradtx.from_functions(init, update))
+    assert tx != gradtx.from_functions(init, lambda updates, state, params=None: (updates, state))
+
+
+@pytest.mark.parametrize("init", [None, 3, "x"])
+def test_from_functions_wants_functions(init):
+    with pytest.raises(ArgumentTypeError) as error:
+        gradtx.from_functions(init, print)
+    assert str(error.value) == f"gradtx.from_functions: expected init to be a function, got {init!r}"
+
+
+def test_extras_reach_the_parameters_that_name_them():
+    seen = {}
+
+    def update(updates, state, params=None, *, value):
+        seen.update(value=value)
+        return updates, state
+
+    tx = gradtx.from_functions(lambda params: (), update)
+    tx.update(GRADS, (), None, value=3.0, key="unwanted")
+    assert seen == {"value": 3.0}
+
+
+def test_the_update_of_a_factory_need_not_take_extras():
+    @gradtx.transformation
+    def plain() -> Pair:
+        return lambda params: (), lambda updates, state, params=None: (updates, state)
+
+    assert plain().update(GRADS, (), GRADS, value=1.0) == (GRADS, ())
+
+
+def test_an_optimizer_remembers_its_own_arguments():
+    @gradtx.optimizer
+    def double(rate: Numeric = 1.0):
+        return gradtx.chain(scaling(2.0), gradtx.scale(rate))
+
+    tx = double(0.5)
+    assert repr(tx) == "double(rate=0.5)"
+    assert jax.tree.leaves(tx) == [0.5]
+    assert repr(gradtx.expand(tx)) == "chain(scaled(factor=2.0), scale(step_size=0.5))"
+    chex.assert_trees_all_equal(tx.update(GRADS, tx.init(GRADS))[0], GRADS)
+    assert gradtx.expand(gradtx.scale(1.0)) == gradtx.scale(1.0)  # a primitive is itself
+    opened = gradtx.expand(gradtx.adamw(0.1))
+    assert gradtx.expand(opened) == opened
+
+
+def test_arguments_before_variadic_ones():
+    @gradtx.transformation
+    def choose(index: Numeric, *transforms: gradtx.GradientTransformation, flip: bool = False):
+        return transforms[-1 if flip else 0]
+
+    @gradtx.optimizer
+    def both(index: Numeric, *transforms: gradtx.GradientTransformation):
+        return gradtx.chain(*transforms)
+
+    tx = choose(0, scaling(2.0), scaling(3.0), flip=True)
+    assert repr(tx) == "choose(0, scaled(factor=2.0), scaled(factor=3.0), flip=True)"
+    chex.assert_trees_all_equal(tx.update(GRADS, ())[0], {"w": jnp.array([3.0, -6.0])})
+    chex.assert_trees_all_equal(tx.replace(flip=False).update(GRADS, ())[0], {"w": jnp.array([2.0, -4.0])})
+    assert jax.tree.map(lambda x: x, tx) == tx
+    assert gradtx.expand(both(1, gradtx.scale(2.0))) == gradtx.chain(gradtx.scale(2.0))
+
+
+def test_variadic_numbers_and_schedules():
+    @gradtx.schedule
+    def highest(*values: Numeric):
+        return lambda step: jnp.max(jnp.stack([jnp.asarray(v, float) for v in values]))
+
+    made = highest(1, 3.0, 2)
+    assert float(made(0)) == 3.0
+    assert jax.tree.leaves(made) == [1.0, 3.0, 2.0]
+    with pytest.raises(ArgumentValueError, match=r"^gradtx.highest: expected values\[1\] in \(-inf, inf\), got nan$"):
+        highest(1.0, float("nan"))
+
+
+# --- errors name the factory ------------------------------------------------------------------------------------------
+
+
+def refusing(name):
+    def factory():
+        def update(updates, state, params=None, **extra):
+            require_extra(extra.get("value"), "value", "pass the loss")
+            return updates, state
+
+        return lambda params: EmptyState(), update
+
+    factory.__name__ = name
+    factory.__qualname__ = f"test.<locals>.{name}"
+    return gradtx.transformation(factory)()
+
+
+def test_the_innermost_factory_is_named_once():
+    tx = gradtx.chain(gradtx.masked(refusing("needs_value"), "*"))
+    with pytest.raises(MissingExtraError) as error:
+        tx.update(GRADS, tx.init(GRADS))
+    assert str(error.value) == "gradtx.needs_value: expected update(..., value=...), got no value; pass the loss"
+    assert isinstance(error.value, TypeError)
+    tx.update(GRADS, tx.init(GRADS), value=1.0)
+
+
+def test_errors_of_init_and_update_name_the_factory():
+    tx = gradtx.chain(gradtx.scale_by_adam())
+    state = tx.init({"other": jnp.ones(2)})
+    for jit in (lambda f: f, jax.jit):
+        with pytest.raises(TreeMismatchError) as error:
+            jit(tx.update)(GRADS, state)
+        assert str(error.value).startswith(
+            "gradtx.scale_by_adam: expected updates with the structure of the state, got"
+        )
+    with pytest.raises(TreeMismatchError, match=r"^gradtx.masked: expected the mask to be a tree"):
+        gradtx.chain(gradtx.masked(scaling(), {"v": True})).init(GRADS)
+
+
+def test_errors_of_a_factory_name_it():
+    @gradtx.transformation
+    def pair_of(low: Numeric, high: Numeric):
+        if low > high:
+            raise ArgumentValueError("low <= high", got=f"{low} and {high}")
+        return scaling()
+
+    with pytest.raises(ArgumentValueError, match=r"^gradtx.pair_of: expected low <= high, got 2 and 1$"):
+        pair_of(2, 1)
+
+
+# --- what is taken for a transformation -------------------------------------------------------------------------------
+
+
+def test_as_transformation():
+    tx = scaling()
+    assert as_transformation(tx) is tx
+
+    class Foreign:
+        def init(self, params):
+            return 0
+
+        def update(self, updates, state, params=None):
+            return updates, state + 1
+
+    wrapped = as_transformation(Foreign())
+    assert wrapped.update(GRADS, wrapped.init(GRADS), value=1.0) == (GRADS, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (gradtx.adam, "the function 'adam'; call it: adam(...)"),
+        (3, "3; use a factory such as adam(1e-3)"),
+        (None, "None; use a factory such as adam(1e-3)"),
+        (gradtx.GradientTransformation, "the function 'GradientTransformation'; call it: GradientTransformation(...)"),
+        (gradtx.constant_schedule(0.1), "constant_schedule(value=0.1); use a factory such as adam(1e-3)"),
+    ],
+)
+def test_what_is_no_transformation(wrong, got):
+    with pytest.raises(ArgumentTypeError) as error:
+        gradtx.chain(wrong)
+    assert str(error.value) == f"gradtx.chain: expected argument 0 to be a transformation, got {got}"
