@@ -1,12 +1,13 @@
-import gradtx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gradtx import errors, schedules
 from hypothesis import given
 from hypothesis import strategies as st
+
+import gradtx
+from gradtx import errors, schedules
 
 from .checks import check_formula, drawn, values
 
@@ -79,29 +80,39 @@ def test_equal_to_optax():
     [
         (
             lambda: join([constant(1.0), schedules.plateau_schedule(0.5)], [5]),
-            "gradtx.join_schedules: expected schedules of the step alone, got plateau_schedule(init_value=0.5) at "
-            "[1]; multiply instead: join_schedules(...) * plateau_schedule(1.0, ...)",
+            (
+                "gradtx.join_schedules: expected schedules of the step alone, got plateau_schedule(init_value=0.5) at "
+                "[1]; multiply instead: join_schedules(...) * plateau_schedule(1.0, ...)"
+            ),
         ),
         (
             lambda: join([constant(1.0), 2 * schedules.plateau_schedule(0.5)], [5]),
-            "gradtx.join_schedules: expected schedules of the step alone, got multiply_schedules(left=2, "
-            "right=plateau_schedule(init_value=0.5)) at [1]; multiply instead: "
-            "join_schedules(...) * plateau_schedule(1.0, ...)",
+            (
+                "gradtx.join_schedules: expected schedules of the step alone, got multiply_schedules(left=2, "
+                "right=plateau_schedule(init_value=0.5)) at [1]; multiply instead: "
+                "join_schedules(...) * plateau_schedule(1.0, ...)"
+            ),
         ),
         (
             lambda: join([constant(1.0), 0.5], [5]),
-            "gradtx.join_schedules: expected a schedule or a function of the step, got 0.5 at [1]; "
-            "use constant_schedule(0.5)",
+            (
+                "gradtx.join_schedules: expected a schedule or a function of the step, got 0.5 at [1]; "
+                "use constant_schedule(0.5)"
+            ),
         ),
         (
             lambda: join([constant(1.0), constant], [5]),
-            "gradtx.custom_schedule: expected a function of the step, got the factory 'constant_schedule'; "
-            "call it: constant_schedule(...)",
+            (
+                "gradtx.custom_schedule: expected a function of the step, got the factory 'constant_schedule'; "
+                "call it: constant_schedule(...)"
+            ),
         ),
         (
             lambda: join([constant(1.0), constant(2.0)], [5, 6]),
-            "gradtx.join_schedules: expected 1 boundaries for 2 schedules, got 2; "
-            "each schedule but the first begins at one",
+            (
+                "gradtx.join_schedules: expected 1 boundaries for 2 schedules, got 2; "
+                "each schedule but the first begins at one"
+            ),
         ),
         (
             lambda: join([constant(1.0)] * 3, [6, 5]),

@@ -1,14 +1,15 @@
 import math
 
-import gradtx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gradtx import schedules
 from hypothesis import given
 from hypothesis import strategies as st
+
+import gradtx
+from gradtx import schedules
 
 from .checks import STEPS, check_formula, drawn, lengths, positive, values, x64
 
@@ -259,7 +260,7 @@ def test_stairs_change_at_whole_multiples(period):
 def test_growth_without_end_value_stays_finite():
     for init in (0.0, 0.1, -1.0):
         made = schedules.exponential_decay(init, 1, 2.0)
-        value, slope = jax.value_and_grad(lambda made: made(10_000))(made)  # noqa: B023
+        value, slope = jax.value_and_grad(lambda made: made(10_000))(made)
         assert np.isfinite(value)
         assert all(np.isfinite(x) for x in jax.tree.leaves(slope))
     assert schedules.exponential_decay(0.1, 1, 2.0, end_value=3.0)(10_000) == 3.0
@@ -329,7 +330,10 @@ def test_equal_to_optax_where_it_means_the_same(init, end, steps, begin, power, 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_piecewise_interpolate_equals_optax(kind):
     arguments = (kind, 2.0, {4: 0.1, 9: 3.0, 20: 0.5})
-    ours, theirs = schedules.piecewise_interpolate_schedule(*arguments), optax.piecewise_interpolate_schedule(*arguments)
+    ours, theirs = (
+        schedules.piecewise_interpolate_schedule(*arguments),
+        optax.piecewise_interpolate_schedule(*arguments),
+    )
     np.testing.assert_allclose(ours.sample(30), [theirs(n) for n in range(30)], rtol=2e-6)
 
 
@@ -353,8 +357,10 @@ def test_piecewise_interpolate_equals_optax(kind):
         ),
         (
             lambda: schedules.piecewise_interpolate_schedule("linear", 1.0, {"3": 0.5}),
-            "gradtx.piecewise_interpolate_schedule: expected boundaries_and_scales to have steps for keys, "
-            "got '3' (str); write boundaries as int",
+            (
+                "gradtx.piecewise_interpolate_schedule: expected boundaries_and_scales to have steps for keys, "
+                "got '3' (str); write boundaries as int"
+            ),
         ),
         (
             lambda: schedules.piecewise_constant_schedule(1.0, {3: -0.5}),
@@ -362,8 +368,10 @@ def test_piecewise_interpolate_equals_optax(kind):
         ),
         (
             lambda: schedules.piecewise_interpolate_schedule("cubic", 1.0),
-            "gradtx.piecewise_interpolate_schedule: expected interpolate_type to be one of 'linear', 'cosine', "
-            "got 'cubic'",
+            (
+                "gradtx.piecewise_interpolate_schedule: expected interpolate_type to be one of 'linear', 'cosine', "
+                "got 'cubic'"
+            ),
         ),
         (lambda: schedules.debiased_decay(1.0), "gradtx.debiased_decay: expected decay in [0, 1), got 1.0"),
     ],

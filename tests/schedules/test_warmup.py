@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from gradtx import errors, schedules
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gradtx import errors, schedules
 
 from .checks import STEPS, check_formula, drawn, lengths, values, x64
 
@@ -162,7 +163,9 @@ def test_the_end_value_is_met_exactly_and_held(init, peak, end, warmup, fall, ex
 
 
 @drawn
-@given(values, values.filter(bool), st.integers(1, 40), st.integers(1, 40), values, st.floats(0.5, 2), st.floats(0.1, 1))
+@given(
+    values, values.filter(bool), st.integers(1, 40), st.integers(1, 40), values, st.floats(0.5, 2), st.floats(0.1, 1)
+)
 def test_equal_to_optax_where_it_means_the_same(init, peak, warmup, fall, end, exponent, rate):
     with x64():
         pairs = [
