@@ -13,8 +13,9 @@ from gradtx.core.numerics import increment, zero_count
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
 from gradtx.core.value import Value, check_arguments
-from gradtx.errors import ArgumentTypeError, GradtxError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.tree.leaves import map_leaves
+from gradtx.tree.paths import type_name
 from gradtx.typing import Count, EmptyState, Params, State, Updates
 
 P = ParamSpec("P")
@@ -79,12 +80,29 @@ class GradientTransformation(Value):
         return init, _accepting_extras(update)
 
     @functools.cached_property
+    def _state_type(self) -> type:
+        """The class that ``update`` declares its state to be, if it declares one."""
+        declared = getattr(self.pair[1], "__annotations__", {}).get("state")
+        return declared if isinstance(declared, type) and issubclass(declared, tuple) else object
+
+    @functools.cached_property
+    def _arrays(self) -> str:
+        """The numeric arguments that hold arrays, for a sweep."""
+        return ", ".join(k for k, x in self.arguments.items() if self._schedulable(k) and getattr(x, "ndim", 0))
+
+    def _refuse_arrays(self) -> None:
+        if self._arrays:
+            hint = "sweep with jax.vmap(step, in_axes=(sweep_axes(tx), ...)), which takes tx as an argument"
+            raise ArgumentValueError(f"a single number for {self._arrays}", got="an array", hint=hint)
+
+    @functools.cached_property
     def init(self) -> Init:
         """``init(params) -> state``: pure, and its state shares no buffer with the parameters."""
         name = self.factory.name
 
         def init(params: Params) -> State:
             try:
+                self._refuse_arrays()
                 return self.pair[0](params)
             except GradtxError as error:
                 error.locate(name)
@@ -103,6 +121,11 @@ class GradientTransformation(Value):
 
         def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
             try:
+                self._refuse_arrays()
+                if not isinstance(state, self._state_type):
+                    got = type_name(state)
+                    hint = "pass the state that init(params) of this transformation made, or its last update"
+                    raise ArgumentTypeError(f"the state to be a {self._state_type.__name__}", got=got, hint=hint)
                 return self.pair[1](updates, state, params, **extra)
             except GradtxError as error:
                 error.locate(name)
