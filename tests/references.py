@@ -251,7 +251,7 @@ class Stddev(Rms):
         correction = power_complement(self.decay, self.t) if self.bias_correction else 1.0
         mean, mean_square = self.m / correction, self.v / correction
         variance = np.maximum(mean_square - square(mean), 0)
-        self.condition = 1 + divide(mean_square + square(mean), variance + self.eps)
+        self.condition = 1 + divide(mean_square + square(mean), variance + self.eps * self.eps_in_sqrt)
         return by_root(g, variance, self.eps, self.eps_in_sqrt)
 
 

@@ -322,7 +322,9 @@ def scale_by_yogi(
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
-            v = v + (1 - b2) * jnp.sign(abs_sq(g) - v) * abs_sq(g)
+            change = (1 - b2) * abs_sq(g)
+            # Comparing, rather than the sign of a difference, keeps a moment that overflowed infinite, not NaN.
+            v = v + jnp.where(abs_sq(g) > v, change, jnp.where(abs_sq(g) < v, -change, 0))
             return m_hat(g, m) / nonzero(safe_sqrt(correct_nu * v + eps_root) + eps), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)

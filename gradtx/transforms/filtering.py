@@ -20,7 +20,7 @@ def centralize(output_axis: int | tuple[int, ...] = -1) -> Pair:
         u_{\dots j} = g_{\dots j} - \frac{1}{|I|} \sum_{i \in I} g_{i j},
         \qquad j \text{ on the output axis, } I \text{ all others}
 
-    Leaves with fewer than two axes pass through.
+    Leaves with fewer than two axes pass through, and so do those whose axes all number outputs.
 
     Args:
       output_axis: the axis (or axes) of a kernel that numbers its outputs: the last one in JAX, where kernels are
@@ -54,7 +54,7 @@ def centralize(output_axis: int | tuple[int, ...] = -1) -> Pair:
             raise ArgumentValueError(f"leaves with axis {output_axis}", got=f"a leaf of shape {list(g.shape)}")
         outputs = {axis % g.ndim for axis in axes}
         others = tuple(axis for axis in range(g.ndim) if axis not in outputs)
-        if math.prod(g.shape[axis] for axis in others) == 0:
+        if not others or math.prod(g.shape[axis] for axis in others) == 0:
             return g
         return g - jnp.mean(g, axis=others, keepdims=True)
 

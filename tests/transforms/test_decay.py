@@ -1,0 +1,70 @@
+"""Weight decay, and the ways to say which leaves decay."""
+
+import hypothesis
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import gradtx
+from tests.trajectories import DOUBLE, SETTINGS, SINGLE, problems, run, run_eagerly, x64
+
+PARAMS = {"dense": {"kernel": jnp.array([2.0]), "bias": jnp.array([4.0])}, "norm": {"scale": jnp.array([8.0])}}
+
+MASKS = {
+    "none": (None, (1, 1, 1)),
+    "tree": ({"dense": {"kernel": True, "bias": False}, "norm": {"scale": True}}, (1, 0, 1)),
+    "prefix": ({"dense": True, "norm": False}, (1, 1, 0)),
+    "function": (lambda updates: {"dense": {"kernel": False, "bias": True}, "norm": {"scale": False}}, (0, 1, 0)),
+    "glob": ("*/kernel", (1, 0, 0)),
+    "globs": (("*/bias", "norm/*"), (0, 1, 1)),
+    "glob without a match": ("*/embedding", (0, 0, 0)),
+    "nothing": (False, (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("precision", [SINGLE, DOUBLE])
+def test_equals_the_formula(precision):
+    @SETTINGS
+    @hypothesis.given(problems, st.just(0.0) | st.floats(1e-6, 10))
+    def holds(problem, weight_decay):
+        params, grads = problem.draw(precision, steps=1)
+        weight_decay = precision.real(weight_decay)
+        with x64(precision.x64):
+            updates = run(gradtx.add_decayed_weights(float(weight_decay)), params, grads)[0]
+        for name, p in params.items():
+            bound = 2 * np.finfo(precision.real).eps * (np.abs(grads[name]) + weight_decay * np.abs(p))
+            assert np.all(np.abs(updates[name] - (grads[name] + weight_decay * p)) <= bound)
+
+    holds()
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_chooses_the_leaves(name):
+    mask, chosen = MASKS[name]
+    tx = gradtx.add_decayed_weights(0.5, mask)
+    grads = {"dense": {"kernel": jnp.array([0.1]), "bias": jnp.array([0.2])}, "norm": {"scale": jnp.array([0.3])}}
+    updates, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
+    actual = [float(x[0]) for x in (updates["dense"]["kernel"], updates["dense"]["bias"], updates["norm"]["scale"])]
+    expected = [g + 0.5 * p * c for g, p, c in zip((0.1, 0.2, 0.3), (2.0, 4.0, 8.0), chosen, strict=True)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_the_decay_may_follow_a_schedule():
+    tx = gradtx.add_decayed_weights(lambda step: 0.5 * step)
+    updates, _, _ = run_eagerly(tx, jnp.array([2.0]), jnp.zeros((3, 1)))
+    # p = 2, then 2, then 2 + 0.5 * 2.
+    np.testing.assert_allclose(updates[:, 0], [0.0, 1.0, 3.0])
+
+
+def test_decay_of_low_precision_parameters_is_added_before_rounding():
+    p, g = jnp.array([3.0], jnp.bfloat16), jnp.array([1e-3], jnp.bfloat16)
+    update, _ = gradtx.add_decayed_weights(1 / 3).update(g, gradtx.EmptyState(), p)
+    assert update.dtype == jnp.bfloat16
+    assert update[0] == jnp.bfloat16(1 + float(g[0]))
+
+
+def test_without_params_it_says_what_it_needs():
+    message = r"^gradtx.add_decayed_weights: expected update\(..., params=...\), got no params; weight decay needs them"
+    with pytest.raises(gradtx.errors.MissingExtraError, match=message):
+        gradtx.add_decayed_weights(0.1).update(PARAMS, gradtx.EmptyState())
