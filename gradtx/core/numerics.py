@@ -28,8 +28,11 @@ def complement_of_power(decay: Any, count: Any) -> Any:
     """
     if isinstance(decay, float | int):
         return -jnp.expm1(count * math.log(decay)) if decay > 0 else jnp.ones(())
-    positive = decay > 0
-    return jnp.where(positive, -jnp.expm1(count * jnp.log1p(jnp.where(positive, decay, 0.5) - 1)), 1 - decay)
+    positive, high = decay > 0, decay > 0.5
+    near_zero = jnp.log(jnp.where(positive, decay, 0.5))
+    near_one = jnp.log1p(jnp.where(high, decay, 0.75) - 1)
+    correction = -jnp.expm1(count * jnp.where(high, near_one, near_zero))
+    return jnp.where(positive, correction, 1 - jnp.where(count == 1, decay, 0))
 
 
 def abs_sq(x: jax.Array) -> jax.Array:

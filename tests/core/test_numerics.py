@@ -1,0 +1,81 @@
+"""Counters, bias corrections, and roots that are safe to differentiate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from gradtx.core import abs_sq, complement_of_power, increment, nonzero, safe_sqrt, zero_count
+
+LARGEST = np.iinfo(np.int32).max
+DECAYS = [0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 0.999999]
+
+
+def test_counters():
+    count = zero_count()
+    assert (count.dtype, count.shape, count.item()) == (jnp.int32, (), 0)
+    assert increment(count).item() == 1
+    assert increment(jnp.array(LARGEST - 1)).item() == LARGEST
+    assert increment(jnp.array(LARGEST)).item() == LARGEST
+    assert increment(count).dtype == jnp.int32
+    assert not increment(count).weak_type
+    assert increment(zero_count()) is not zero_count()  # two counters share no buffer: both may be donated
+
+
+def test_counters_in_x64_mode(x64):
+    assert increment(zero_count()).dtype == jnp.int32
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, jnp.float32, "traced"])
+def test_bias_corrections_are_exact_to_the_last_bits(decay, kind):
+    counts = [1, 2, 10, 1000, 10**6]
+    given = decay if kind == "traced" else kind(decay)
+    correction = jax.jit(complement_of_power) if kind == "traced" else complement_of_power
+    # What was given may be a float32 already: the correction is right for the number it got.
+    exact = decay if kind in (float, np.float64) else float(np.float32(decay))
+    for count in counts:
+        result = correction(given, jnp.array(count, jnp.int32))
+        expected = -np.expm1(count * np.log(exact)) if exact else 1.0
+        np.testing.assert_allclose(result, expected, rtol=4e-7)
+
+
+def test_the_plain_form_is_worse():
+    plain = 1 - jnp.float32(0.999) ** jnp.array(1)
+    assert abs(plain / 0.001 - 1) > 1e-5
+    assert abs(complement_of_power(0.999, jnp.array(1)) / 0.001 - 1) < 4e-7
+
+
+def test_bias_corrections_in_double_precision(x64):
+    for decay in DECAYS:
+        for count in (1, 3, 10**6):
+            expected = -np.expm1(count * np.log(decay)) if decay else 1.0
+            for given in (decay, jnp.array(decay)):
+                np.testing.assert_allclose(complement_of_power(given, jnp.array(count)), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_bias_corrections_can_be_differentiated(decay, count, x64):
+    slope = jax.grad(complement_of_power)(decay, jnp.array(count, jnp.int32))
+    np.testing.assert_allclose(slope, -count * decay ** (count - 1.0), rtol=1e-10, atol=1e-15 / max(decay, 1e-9))
+
+
+def test_abs_sq():
+    assert abs_sq(jnp.array([3 + 4j])).tolist() == [25.0]
+    assert abs_sq(jnp.array([3 + 4j])).dtype == jnp.float32
+    assert abs_sq(jnp.array([-3.0])).tolist() == [9.0]
+
+
+def test_safe_sqrt():
+    x = jnp.array([0.0, 4.0, 9.0])
+    assert safe_sqrt(x).tolist() == [0.0, 2.0, 3.0]
+    assert jax.vmap(jax.grad(safe_sqrt))(x).tolist() == [0.0, 0.25, np.float32(1 / 6)]
+    assert jax.jit(jax.vmap(jax.grad(jax.grad(safe_sqrt))))(x)[0].item() == 0.0
+    check_grads(safe_sqrt, (jnp.array(2.0),), order=2, modes=["fwd", "rev"], rtol=1e-2)
+    assert jnp.isnan(safe_sqrt(jnp.array(jnp.nan)))
+
+
+def test_nonzero():
+    assert nonzero(jnp.array([0.0, -0.0, 2.0, -3.0])).tolist() == [1.0, 1.0, 2.0, -3.0]
