@@ -61,7 +61,8 @@ def cosine(x: jax.Array) -> jax.Array:
 
 def one_minus_sqrt(x: jax.Array) -> jax.Array:
     r""":math:`1 - \sqrt{1 - x}`, without cancellation near 0."""
-    return x / (1 + safe_sqrt(1 - x))
+    root: jax.Array = safe_sqrt(1 - x)
+    return x / (1 + root)
 
 
 def polynomial(power: Any) -> Shape:
