@@ -57,6 +57,10 @@ def partition(
     if not isinstance(transforms, Mapping):
         raise ArgumentTypeError("transforms to be a mapping from labels to transformations", got=repr(transforms))
     members = {k: as_transformation(tx, f"member {k!r} to be a transformation") for k, tx in transforms.items()}
+    try:
+        sorted(members)
+    except TypeError as error:  # JAX sorts the keys of a dict, and the state is one
+        raise ArgumentTypeError("labels that can be sorted", got=str(list(members)), hint=str(error)) from None
 
     def labels_of(whole: Any) -> Any:
         if param_labels is None:

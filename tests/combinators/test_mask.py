@@ -1,0 +1,169 @@
+"""A transformation on some of the leaves."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
+from gradtx.typing import MaskedNode
+
+PARAMS = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "none": None}
+GRADS = {"dense": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 3.0)}, "none": None}
+CHOSEN = {"dense": {"kernel": True, "bias": False}, "none": None}
+
+MASKS = {
+    "glob": "*/kernel",
+    "globs": ("x", "dense/k*"),
+    "tree": CHOSEN,
+    "prefix": {"dense": CHOSEN["dense"], "none": None},
+    "arrays": {"dense": {"kernel": np.array(True), "bias": np.False_}, "none": None},
+    "function": lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree),
+}
+every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+
+
+@every_mask
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_others_pass_through(mask, jit):
+    tx = gradtx.masked(gradtx.scale(10.0), mask)
+    updates, _ = jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    assert updates["dense"]["kernel"].tolist() == [[20.0, 20.0]] * 2
+    assert updates["dense"]["bias"].tolist() == [3.0, 3.0]
+    assert updates["none"] is None
+
+
+@every_mask
+def test_the_others_are_frozen(mask):
+    tx = gradtx.masked(gradtx.scale(10.0), mask, unselected="freeze")
+    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS)
+    assert updates["dense"]["kernel"].tolist() == [[20.0, 20.0]] * 2
+    assert updates["dense"]["bias"].tolist() == [0.0, 0.0]
+
+
+@every_mask
+def test_there_is_state_for_the_selected_leaves_only(mask):
+    tx = gradtx.masked(gradtx.scale_by_adam(), mask)
+    state = tx.init(PARAMS)
+    assert isinstance(state, gradtx.MaskedState)
+    assert state.inner_state.mu["dense"]["bias"] == MaskedNode()
+    assert state.inner_state.mu["dense"]["kernel"].shape == (2, 2)
+    _, new = tx.update(GRADS, state, PARAMS)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert len(jax.tree.leaves(state)) == 3
+
+
+def test_the_inner_transformation_sees_the_selected_leaves_only():
+    seen = []
+
+    def update(updates, state, params=None, **extra):
+        seen.append((updates, params, extra))
+        return updates, state
+
+    tx = gradtx.masked(gradtx.from_functions(lambda params: (), update), "*/kernel")
+    tx.update(GRADS, tx.init(PARAMS), PARAMS, value=1.0)
+    updates, params, extra = seen[0]
+    assert updates["dense"]["bias"] == params["dense"]["bias"] == MaskedNode()
+    assert params["dense"]["kernel"] is PARAMS["dense"]["kernel"]
+    assert extra == {"value": 1.0}
+    tx.update(GRADS, tx.init(PARAMS))
+    assert seen[1][1] is None
+
+
+@pytest.mark.parametrize("mask", [True, None, "*"])
+def test_everything(mask):
+    tx, plain = gradtx.masked(gradtx.scale_by_adam(), mask), gradtx.scale_by_adam()
+    chex.assert_trees_all_equal(tx.update(GRADS, tx.init(PARAMS))[0], plain.update(GRADS, plain.init(PARAMS))[0])
+
+
+@pytest.mark.parametrize("mask", [False, "nothing"])
+def test_nothing(mask):
+    tx = gradtx.masked(gradtx.scale_by_adam(), mask)
+    chex.assert_trees_all_equal(tx.update(GRADS, tx.init(PARAMS))[0], GRADS)
+    assert jax.tree.leaves(tx.init(PARAMS)) == [0]
+
+
+def test_a_gradient_that_is_none_though_its_parameter_is_not():
+    for mask in ("*", lambda tree: jax.tree.map(lambda x: x.ndim > 0, tree)):
+        tx = gradtx.masked(gradtx.scale_by_adam(), mask)
+        params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+        state = tx.init(params)
+        updates, new = tx.update({"a": None, "b": jnp.ones(2)}, state, params)
+        assert updates["a"] is None
+        assert jax.tree.structure(new) == jax.tree.structure(state)
+        assert new.inner_state.mu["a"].tolist() == [0.0, 0.0]
+
+
+def test_gradients_of_integers_pass():
+    params = {"n": jnp.array([1, 2]), "x": jnp.ones(2)}
+    grads = jax.grad(lambda p: jnp.sum(p["x"] * p["n"]), allow_int=True)(params)
+    for policy in ("pass_through", "freeze"):
+        tx = gradtx.masked(gradtx.scale(-1.0), "x", policy)
+        updates, _ = tx.update(grads, tx.init(params), params)
+        assert updates["x"].tolist() == [-1.0, -2.0]
+        assert updates["n"].shape == (2,)
+        assert gradtx.apply_updates(params, updates)["n"].tolist() == [1, 2]
+
+
+def test_masks_nest():
+    params = {"a": {"x": jnp.ones(1), "y": jnp.ones(1)}, "b": {"x": jnp.ones(1), "y": jnp.ones(1)}}
+    inner = gradtx.masked(gradtx.scale(10.0), "*/x")
+    for outer in ("a/*", {"a": True, "b": False}):
+        tx = gradtx.masked(inner, outer, "freeze")
+        updates, _ = tx.update(params, tx.init(params), params)
+        assert jax.tree.map(lambda u: u.item(), updates) == {"a": {"x": 10.0, "y": 1.0}, "b": {"x": 0.0, "y": 0.0}}
+    inner = gradtx.masked(gradtx.scale(10.0), {"a": {"x": True, "y": False}, "b": True}, "freeze")
+    tx = gradtx.masked(inner, "a/*")
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert jax.tree.map(lambda u: u.item(), updates) == {"a": {"x": 10.0, "y": 0.0}, "b": {"x": 1.0, "y": 1.0}}
+
+
+def test_scan_and_donation():
+    tx = gradtx.masked(gradtx.adam(0.1), "*/kernel", "freeze")
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(GRADS, state, params)
+        return (gradtx.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), length=3)
+    np.testing.assert_allclose(params["dense"]["kernel"], np.full((2, 2), 0.7), rtol=1e-5)
+    assert params["dense"]["bias"].tolist() == [1.0, 1.0]
+
+
+def refusal(kind, function, *args):
+    with pytest.raises(kind) as error:
+        function(*args)
+    return str(error.value)
+
+
+def test_a_mask_that_does_not_fit():
+    text = refusal(TreeMismatchError, gradtx.masked(gradtx.identity(), {"dense": {"kernel": True}}).init, PARAMS)
+    assert text == (
+        "gradtx.masked: expected the mask to be a tree like the params, or a prefix of it, "
+        "got no entry at ['dense']['bias']"
+    )
+    text = refusal(ArgumentTypeError, gradtx.masked(gradtx.identity(), {"dense": 1, "none": None}).init, PARAMS)
+    assert text == (
+        "gradtx.masked: expected a mask of booleans, got 1 at ['dense']['bias']; use True or False at each leaf"
+    )
+
+
+def test_updates_and_params_that_differ():
+    tx = gradtx.masked(gradtx.scale(1.0), "*")
+    text = refusal(TreeMismatchError, tx.update, {"a": jnp.ones(1)}, tx.init({"a": jnp.ones(1)}), {"b": jnp.ones(1)})
+    assert text.startswith("gradtx.masked: expected updates with the structure of params, got an extra leaf at ['a']")
+
+
+def test_the_policy_is_one_of_two():
+    assert refusal(ArgumentValueError, gradtx.masked, gradtx.identity(), "*", "zero") == (
+        "gradtx.masked: expected unselected to be one of 'pass_through', 'freeze', got 'zero'"
+    )
+
+
+def test_the_inner_is_a_transformation():
+    assert refusal(ArgumentTypeError, gradtx.masked, gradtx.sgd, "*") == (
+        "gradtx.masked: expected inner to be a transformation, got the function 'sgd'; call it: sgd(...)"
+    )
