@@ -1,0 +1,129 @@
+"""Known trajectories, to the nine digits they are printed with.
+
+A scalar parameter of 1, gradients that do not depend on it, a learning rate of 0.1: the parameter after steps 1, 2, 3
+and 7. Where libraries disagree on a method there is a row for each convention, and the way to write it here.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx import tree
+from tests.trajectories import run_eagerly, x64
+
+GRADIENTS = (0.5, -0.3, 0.2, 0.1, -0.4, 0.6, 0.25)
+FALLING = (1.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+
+
+def before_correction(eps, b2=0.999):
+    """The eps to give, by step, so that it acts as one added before the bias correction (TensorFlow, Keras, torch's
+    RAdam): eps / sqrt(1 - b2^t)."""
+    return lambda step: eps / jnp.sqrt(1 - b2 ** (step + 1))
+
+
+def descend(tx):
+    """A direction as an optimizer."""
+    return gradtx.chain(tx, gradtx.scale_by_learning_rate(0.1))
+
+
+def from_zero_mu(tx):
+    """Yogi with its first moment from zero, as in the paper and TensorFlow; Optax begins it at 1e-6."""
+    return gradtx.from_functions(lambda params: tree.set_field(tx.init(params), "mu", jnp.zeros_like), tx.update)
+
+
+ELEMENTWISE = {
+    "adam": (lambda: gradtx.adam(0.1), (0.900000002, 0.880850199, 0.846107431, 0.741563002)),
+    "adam, eps 1e-3 after correction": (
+        lambda: gradtx.adam(0.1, eps=1e-3),
+        (0.900199601, 0.881096135, 0.846450738, 0.742200913),
+    ),
+    "adam, eps 1e-3 before correction (Keras)": (
+        lambda: gradtx.adam(0.1, eps=before_correction(1e-3)),
+        (0.905948349, 0.887784007, 0.854737790, 0.754090446),
+    ),
+    "adamw (torch, Optax)": (
+        lambda: gradtx.adamw(0.1, weight_decay=0.1),
+        (0.890000002, 0.861950199, 0.818587929, 0.683151968),
+    ),
+    # p <- 0.99 (p + u), as u <- -(-0.99 u + 0.01 p)
+    "adamw, decay after the step (bitsandbytes)": (
+        lambda: gradtx.chain(
+            gradtx.adam(0.1), gradtx.scale(-0.99), gradtx.add_decayed_weights(0.01), gradtx.scale(-1.0)
+        ),
+        (0.891000002, 0.863131697, 0.820105039, 0.685641101),
+    ),
+    "nadam (Optax)": (lambda: gradtx.nadam(0.1), (0.852631582, 0.878847733, 0.833465592, 0.724645647)),
+    "radam (Optax)": (lambda: gradtx.radam(0.1), (0.950000000, 0.942105263, 0.929743640, 0.916935623)),
+    "radam (torch)": (
+        lambda: gradtx.radam(0.1, eps=before_correction(1e-8)),
+        (0.950000000, 0.942105263, 0.929743640, 0.916935624),
+    ),
+    "radam (paper)": (
+        lambda: gradtx.radam(0.1, threshold=4.0),
+        (0.950000000, 0.942105263, 0.929743640, 0.916041088),
+    ),
+    "radam (authors' code)": (
+        lambda: gradtx.radam(0.1, eps=before_correction(1e-8), below_threshold="none"),
+        (1.000000000, 1.000000000, 1.000000000, 0.997923079),
+    ),
+    "radam, b2 = 0.9 (Optax)": (
+        lambda: gradtx.radam(0.1, b2=0.9),
+        (0.950000000, 0.942105263, 0.929743640, 0.898523784),
+    ),
+    "yogi (Optax)": (lambda: gradtx.yogi(0.1), (0.900396416, 0.881326882, 0.846752886, 0.742714444)),
+    "yogi (TensorFlow addons)": (
+        lambda: from_zero_mu(gradtx.yogi(0.1, eps=before_correction(1e-3))),
+        (0.906124755, 0.887992025, 0.855011460, 0.754562110),
+    ),
+    "yogi (paper)": (
+        lambda: from_zero_mu(descend(gradtx.scale_by_yogi(bias_correction=False))),
+        (0.703140410, 0.626083710, 0.462822154, -0.131529001),
+    ),
+    "adabelief (Optax)": (lambda: gradtx.adabelief(0.1), (0.888888889, 0.868561378, 0.831248523, 0.717843035)),
+    "sgd, Nesterov's momentum": (
+        lambda: gradtx.sgd(0.1, momentum=0.9, nesterov=True),
+        (0.905000000, 0.921500000, 0.871350000, 0.664541735),
+    ),
+}
+
+AFTER_A_LARGE_GRADIENT = {
+    "adam": (lambda: gradtx.adam(0.1, b2=0.9), (0.900000001, 0.823949427, 0.757232185, 0.520039709)),
+    "amsgrad (Optax)": (lambda: gradtx.amsgrad(0.1, b2=0.9), (0.900000001, 0.847368423, 0.810468054, 0.716460386)),
+    "amsgrad (torch)": (
+        lambda: gradtx.amsgrad(0.1, b2=0.9, bias_correction="after_max"),
+        (0.900000001, 0.827452377, 0.766706704, 0.573387767),
+    ),
+    "amsgrad (paper)": (
+        lambda: gradtx.amsgrad(0.1, b2=0.9, bias_correction="none"),
+        (0.968377224, 0.936754449, 0.905131673, 0.778640571),
+    ),
+}
+
+ROWS = [
+    pytest.param(gradients, make, expected, id=name)
+    for gradients, table in ((GRADIENTS, ELEMENTWISE), (FALLING, AFTER_A_LARGE_GRADIENT))
+    for name, (make, expected) in table.items()
+]
+
+
+@pytest.mark.parametrize(("gradients", "make", "expected"), ROWS)
+def test_trajectory(gradients, make, expected):
+    with x64():
+        updates, _, _ = run_eagerly(make(), np.ones(()), np.array(gradients))
+    path = 1 + np.cumsum(updates)
+    np.testing.assert_allclose(path[[0, 1, 2, 6]], expected, rtol=0, atol=5.001e-10)
+
+
+def test_lookahead_around_gradient_descent():
+    """(fast, slow) after each step of k = 3, alpha = 0.5."""
+    expected = [(0.95, 1), (0.98, 1), (0.98, 0.98), (0.97, 0.98), (1.01, 0.98), (0.965, 0.965), (0.94, 0.965)]
+    with x64():
+        tx = gradtx.lookahead(gradtx.sgd(0.1), sync_period=3, slow_step_size=0.5)
+        params, state, path = jnp.ones(()), None, []
+        state = tx.init(params)
+        for g in GRADIENTS:
+            updates, state = tx.update(jnp.asarray(g), state, params)
+            params = gradtx.apply_updates(params, updates)
+            path.append((float(params), float(gradtx.lookahead_params(state))))
+    np.testing.assert_allclose(path, expected, rtol=1e-14)
