@@ -25,10 +25,20 @@ def leaf_paths(tree: Any) -> list[str]:
 
 
 def leaf_names(tree: Any) -> Any:
-    """A tree like `tree` with each leaf replaced by its name, such as ``"dense/kernel"``, for globs to match."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), tree, is_leaf=is_none
-    )
+    """A tree like `tree` with each leaf replaced by its name, such as ``"dense/kernel"``, for globs to match.
+
+    The array in a variable of Flax NNX has the variable's name: ``"dense/kernel"``, not ``"dense/kernel/value"``.
+    """
+
+    def name(path: Any, node: Any) -> Any:
+        text = jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.tree.map(lambda _: text, node, is_leaf=is_none)
+
+    return jax.tree_util.tree_map_with_path(name, tree, is_leaf=lambda node: node is None or _is_variable(node))
+
+
+def _is_variable(node: Any) -> bool:
+    return any(kind.__name__ == "Variable" and kind.__module__.startswith("flax.nnx") for kind in type(node).__mro__)
 
 
 def flatten_like(tree: Any, treedef: Any, other: Any, label: str) -> list[Any]:

@@ -42,6 +42,7 @@ def test_leaf_names_and_paths():
         "['head'][0]['kernel']",
     ]
     assert tree.leaf_names(jnp.ones(2)) == ""
+    assert tree.leaf_names({"attention": {"value": jnp.ones(2)}}) == {"attention": {"value": "attention/value"}}
     assert tree.leaf_names(MaskedNode()) == MaskedNode()
 
 
