@@ -1,0 +1,215 @@
+"""Documentation that runs: the snippets of every page, the examples in every docstring, and the build's own code."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import math
+import pkgutil
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import gradtx
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _clean_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Snippets may register factories and write files; neither survives."""
+    monkeypatch.chdir(tmp_path)
+    registry = sys.modules["gradtx.core.registry"]
+    factories, aliases = dict(registry._factories), dict(registry._aliases)
+    yield
+    registry._factories.clear()
+    registry._factories.update(factories)
+    registry._aliases.clear()
+    registry._aliases.update(aliases)
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*(?:e[-+]?\d+)?)(?![\w.])")
+
+
+class NumbersWithinRounding(doctest.OutputChecker):
+    """Output is right if its text is and its numbers differ by rounding alone, which versions of XLA do differently."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        if super().check_output(want, got, optionflags):
+            return True
+        texts = ["".join(NUMBER.sub("#", text).split()) for text in (want, got)]
+        wanted, came = ([float(x) for x in NUMBER.findall(text)] for text in (want, got))
+        return texts[0] == texts[1] and all(
+            math.isclose(a, b, rel_tol=2e-6, abs_tol=1e-9) for a, b in zip(wanted, came, strict=True)
+        )
+
+
+def runner() -> doctest.DocTestRunner:
+    return doctest.DocTestRunner(NumbersWithinRounding(), optionflags=doctest.ELLIPSIS)
+
+
+def test_examples_are_compared_up_to_rounding() -> None:
+    check = NumbersWithinRounding().check_output
+    assert check("Array([ 1., -1.], dtype=float32)\n", "Array([ 1.       , -1.0000001], dtype=float32)\n", 0)
+    assert check("Array(1.e-04, dtype=float32)\n", "Array(0.0001, dtype=float32)\n", 0)
+    assert not check("Array([1., 2.])\n", "Array([1., 2.1])\n", 0)
+    assert not check("Array([1., 2.])\n", "Array([1., -2.])\n", 0)
+    assert not check("Array([1., 2.])\n", "Array([1., 2., 3.])\n", 0)
+    assert not check("dtype=float32\n", "dtype=float64\n", 0)
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def snippets(page: str) -> list[tuple[int, str, str]]:
+    """The fenced blocks of a page: line, language, text."""
+    return [(page[: m.start()].count("\n") + 2, m[2], textwrap.dedent(m[3])) for m in FENCE.finditer(page)]
+
+
+def run_page(path: Path) -> None:
+    """Run the ``python`` and ``pycon`` blocks of a page, in order, in one namespace."""
+    namespace = {"__name__": re.sub(r"\W", "_", path.stem)}
+    for line, language, text in snippets(path.read_text(encoding="utf-8")):
+        where = f"{path.relative_to(ROOT)}:{line}"
+        if language == "python":
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile("\n" * (line - 1) + text, str(path), "exec"), namespace)  # noqa: S102
+        elif language == "pycon":
+            report = io.StringIO()
+            test = doctest.DocTestParser().get_doctest(text, namespace, where, str(path), line - 1)
+            result = runner().run(test, out=report.write, clear_globs=False)
+            namespace.update(test.globs)
+            assert not result.failed, f"{where}\n{report.getvalue()}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_snippets_of_a_page_run(path: Path) -> None:
+    run_page(path)
+
+
+def test_a_wrong_snippet_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nx = 1\n```\n\n- in a list\n\n    ```pycon\n    >>> x\n    2\n    ```\n", encoding="utf-8"
+    )
+    with pytest.raises(AssertionError, match=r"page\.md:8"):
+        run_page(page)
+    page.write_text("```python\nx = 1\nassert x == 2\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError):
+        run_page(page)
+
+
+def test_pages_have_snippets_that_run() -> None:
+    languages = [language for path in PAGES for _, language, _ in snippets(path.read_text(encoding="utf-8"))]
+    assert languages.count("python") + languages.count("pycon") > 60
+    assert set(languages) <= {"python", "pycon", "sh", "text", "yaml"}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for path in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
+
+
+# --- docstrings -------------------------------------------------------------------------------------------------------
+
+
+def modules() -> list[str]:
+    """Every module of the package."""
+    return ["gradtx", *(m.name for m in pkgutil.walk_packages(gradtx.__path__, "gradtx.") if "__main__" not in m.name)]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_docstring_examples_run(name: str) -> None:
+    module = importlib.import_module(name)
+    report = io.StringIO()
+    results = [runner().run(test, out=report.write) for test in doctest.DocTestFinder().find(module, name)]
+    assert not sum(result.failed for result in results), report.getvalue()
+
+
+def test_doctest_finds_the_examples_of_decorated_factories() -> None:
+    found = set()
+    for module in map(importlib.import_module, modules()):
+        found |= {test.name for test in doctest.DocTestFinder().find(module) if test.examples}
+    with_examples = {
+        f"{factory.function.__module__}.{factory.name}"
+        for factory in gradtx.registry().values()
+        if ">>>" in (factory.function.__doc__ or "") and factory.function.__module__.startswith("gradtx.")
+    }
+    assert with_examples
+    assert with_examples <= found
+
+
+# --- the build --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_mathematics_becomes_markdown(hooks: ModuleType) -> None:
+    assert hooks.markdown_mathematics(r"a :math:`\beta_1` and :math:`b`") == r"a \(\beta_1\) and \(b\)"
+    one_line = "Text.\n\n.. math:: x = 1\n\nMore."
+    assert hooks.markdown_mathematics(one_line).split() == ["Text.", r"\[", "x", "=", "1", r"\]", "More."]
+    below = "Text.\n\n.. math::\n    x =\n    1\n\nMore."
+    assert hooks.markdown_mathematics(below).split() == ["Text.", r"\[", "x", "=", "1", r"\]", "More."]
+    apart = "Text.\n\n.. math::\n\n    x = 1\n\nMore."
+    assert hooks.markdown_mathematics(apart).split() == ["Text.", r"\[", "x", "=", "1", r"\]", "More."]
+
+
+def test_unknown_sections_get_headings(hooks: ModuleType) -> None:
+    text = "Line.\n\nState:\n  `S`: 4 bytes.\n\nReferences:\n  - A.\n  - B,\n    C."
+    shown = hooks.markdown_sections(text)
+    assert "\n`S`: 4 bytes.\n" in shown
+    assert shown.endswith("- A.\n- B,\n  C.\n\n")
+    assert shown.count("doc-section-title") == 2
+    assert hooks.markdown_sections("A.\n\nExample:\n  >>> 1\n  1").count("Examples:\n  >>> 1") == 1
+
+
+def test_names_become_links(hooks: ModuleType) -> None:
+    address = hooks.address_in({"adam", "tree.map_leaves"})
+    shown = hooks.markdown_links("`adam`, ``adam``, `nothing`, `tree.map_leaves`", address)
+    assert shown == "[`adam`][gradtx.adam], ``adam``, `nothing`, [`tree.map_leaves`][gradtx.tree.map_leaves]"
+
+
+def test_formulas_become_mathml(hooks: ModuleType) -> None:
+    pytest.importorskip("latex2mathml")
+    page = hooks.mathml(r'<p><span class="arithmatex">\(a &lt; b\)</span></p><div class="arithmatex">\[x^2\]</div>')
+    assert page.count("<math") == page.count("</math>") == 2
+    assert "arithmatex" not in page
+    assert "<mo>&#x0003C;</mo>" in page
+
+
+def test_included_files_link_from_where_they_end_up(hooks: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "A.md").write_text("# A\n[x](docs/x.md)\n", encoding="utf-8")
+    assert hooks.included("<!-- include A.md -->\n", tmp_path) == "# A\n[x](x.md)\n\n"
+
+
+def test_every_public_name_is_documented_once() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
+    documented = re.findall(r"^::: gradtx\.([\w.]+)$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(set(documented))
+    submodules = {"errors", "tree"}
+    assert set(documented) >= {name for name in gradtx.__all__ if name not in submodules}
+    assert set(documented) >= {f"tree.{name}" for name in gradtx.tree.__all__ if name not in gradtx.__all__}
+    for name in documented:
+        target = gradtx
+        for part in name.split("."):
+            target = getattr(target, part)

@@ -1,0 +1,176 @@
+"""What `import gradtx` offers: complete, documented, and by Optax's names where Optax has the thing."""
+
+import inspect
+import re
+import subprocess
+import sys
+import types
+from typing import Any
+
+import optax
+import pytest
+
+import gradtx
+from gradtx import errors, tree
+
+FACTORIES = {
+    name: factory
+    for name, factory in gradtx.registry().items()
+    if factory.function.__module__.startswith("gradtx.")  # tests may register their own
+}
+
+# --- the list of names ------------------------------------------------------------------------------------------------
+
+
+PACKAGES = [gradtx, *(x for x in vars(gradtx).values() if isinstance(x, types.ModuleType) and hasattr(x, "__all__"))]
+
+
+@pytest.mark.parametrize("module", PACKAGES, ids=lambda module: module.__name__)
+def test_names_are_sorted_and_exist(module: types.ModuleType) -> None:
+    assert list(module.__all__) == sorted(set(module.__all__))
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_every_factory_and_alias_is_public_under_its_name() -> None:
+    for name, factory in FACTORIES.items():
+        assert getattr(gradtx, name) is factory.make, name
+    for name, meant in gradtx.aliases().items():
+        assert getattr(gradtx, name) is getattr(gradtx, meant), name
+    assert set(gradtx.__all__) >= {*FACTORIES, *gradtx.aliases()}
+
+
+def test_nothing_is_public_by_accident() -> None:
+    present = {name for name, x in vars(gradtx).items() if name[0] != "_" and not isinstance(x, types.ModuleType)}
+    assert present <= set(gradtx.__all__)
+
+
+def test_a_name_is_registered_once() -> None:
+    assert not set(gradtx.aliases()) & set(FACTORIES)
+    assert len({factory.function for factory in FACTORIES.values()}) == len(FACTORIES)
+
+
+def test_star_import_brings_the_list_and_no_more() -> None:
+    namespace: dict[str, Any] = {}
+    exec("from gradtx import *", namespace)  # noqa: S102
+    assert set(namespace) - {"__builtins__"} == set(gradtx.__all__)
+
+
+def test_the_library_needs_jax_alone() -> None:
+    code = "import sys, gradtx; print(*{m.split('.')[0] for m in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    extras = {"optax", "flax", "chex", "equinox", "typer", "rich", "matplotlib", "sklearn", "pandas"}
+    assert not extras & set(run.stdout.split())
+
+
+# --- docstrings -------------------------------------------------------------------------------------------------------
+
+
+def summary(x: Any) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(x) or "").partition("\n")[0]
+
+
+def documented_objects() -> dict[str, Any]:
+    """The public functions and classes; type aliases have no docstring at run time."""
+    spaces = {"": gradtx, "tree.": tree, "errors.": errors}
+    return {
+        f"{prefix}{name}": x
+        for prefix, space in spaces.items()
+        for name, x in vars(space).items()
+        if name in getattr(space, "__all__", vars(space)) and name[0] != "_"
+        if inspect.isfunction(x) or inspect.isclass(x)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(documented_objects()))
+def test_a_public_name_has_a_summary(name: str) -> None:
+    line = summary(documented_objects()[name])
+    assert line.endswith(".")
+    assert not line.startswith(f"{name.rpartition('.')[2]}("), "the docstring a named tuple makes of its fields"
+
+
+WITHOUT_EXAMPLE = {
+    "add_schedules",
+    "constant_schedule",
+    "custom_schedule",
+    "divide_schedules",
+    "from_functions",
+    "multiply_schedules",
+    "subtract_schedules",
+}
+"""What an operator makes, and what takes one line: the pages about schedules and transformations show them."""
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_docstring_has_its_sections(name: str) -> None:
+    factory, text = FACTORIES[name], inspect.getdoc(FACTORIES[name].function) or ""
+    sections = dict(re.findall(r"^(\w+):\n((?:  .*\n|\n)*)", text + "\n", re.MULTILINE))
+    described = re.findall(r"^  \*?(\w+): ", sections.get("Args", ""), re.MULTILINE)
+    assert described == list(factory.arguments), "Args describes each argument, in order"
+    assert factory.kind == "schedule" or "State" in sections or name == "from_functions"
+    assert ">>> " in sections.get("Example", "") or name in WITHOUT_EXAMPLE
+
+
+ALGORITHMS = {"adam", "adaptive", "lookahead", "ranger", "rectified", "sgd", "sign"}
+"""Families whose members are somebody's idea."""
+
+
+@pytest.mark.parametrize("name", [name for name, f in FACTORIES.items() if f.family in ALGORITHMS])
+def test_an_algorithm_has_references(name: str) -> None:
+    references = FACTORIES[name].references
+    assert references
+    assert all(re.search(r"\b(19|20)\d\d\b", entry) for entry in references), references
+
+
+# --- Optax's names ----------------------------------------------------------------------------------------------------
+
+DIFFERENT = {
+    "adadelta": {"learning_rate"},  # here 1, the method as published, when none is given
+    "amsgrad": {"bias_correction_mu", "bias_correction_nu"},  # one argument for three conventions
+    "chain": {"args"},
+    "global_norm": {"updates"},
+    "inject_hyperparams": {"inner_factory", "static_args", "hyperparam_dtype"},  # `tunable` is the thing itself
+    "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},
+    "masked": {"mask_compatible_extra_args"},
+    "multi_transform": {"param_labels", "mask_compatible_extra_args"},  # globs need no labels
+    "nadam": {"nesterov"},
+    "named_chain": {"args"},
+    "partition": {"param_labels", "mask_compatible_extra_args"},
+    "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
+    "scale_by_learning_rate": {"learning_rate"},
+}
+"""Where names are shared: the arguments of Optax that have another name or default here, or are missing."""
+
+SHARED = sorted(name for name in gradtx.__all__ if inspect.isfunction(getattr(optax, name, None)))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_arguments_are_optaxs(name: str) -> None:
+    ours = inspect.signature(getattr(gradtx, name)).parameters
+    theirs = inspect.signature(getattr(optax, name)).parameters
+    known = [p for p in theirs if p not in DIFFERENT.get(name, set())]
+    positional = [p for p in known if theirs[p].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    for argument in known:
+        assert argument in ours, argument
+        assert ours[argument].default == theirs[argument].default, argument
+    if name not in DIFFERENT:
+        assert [*ours][: len(positional)] == positional
+
+
+def test_many_names_are_shared() -> None:
+    assert len(SHARED) > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("scale_by_radam", "scale_by_rectified_adam"), ("multi_transform", "partition")]
+)
+def test_optaxs_other_spellings(name: str, meant: str) -> None:
+    assert gradtx.aliases()[name] == meant
+    assert getattr(gradtx, name) is getattr(gradtx, meant)
+    assert name not in gradtx.registry()
+    if name == "scale_by_radam":
+        assert gradtx.parse("scale_by_radam(threshold=4.0)") == gradtx.scale_by_rectified_adam(threshold=4.0)
+
+
+def test_inject_hyperparams_is_optaxs_way_to_write_tunable() -> None:
+    assert gradtx.inject_hyperparams(gradtx.adam)(learning_rate=1e-3) == gradtx.tunable(gradtx.adam(1e-3))
