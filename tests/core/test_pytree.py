@@ -152,8 +152,15 @@ def test_sweep_axes():
 
 def test_an_array_of_rates_without_vmap_is_an_error():
     tx = gradtx.sgd(jnp.array([0.1, 0.2]))
-    with pytest.raises(gradtx.errors.TreeMismatchError, match=r"use jax.vmap with sweep_axes\(tx\)"):
-        tx.update(START, tx.init(START))
+    expected = (
+        "gradtx.sgd: expected a single number for learning_rate, got an array; "
+        "sweep with jax.vmap(step, in_axes=(sweep_axes(tx), ...)), which takes tx as an argument"
+    )
+    state = gradtx.sgd(0.1).init(START)
+    for call in (lambda: tx.init(START), lambda: tx.update(START, state)):
+        with pytest.raises(gradtx.errors.ArgumentValueError) as error:
+            call()
+        assert str(error.value) == expected
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,32 @@ def test_errors_of_init_and_update_name_the_factory():
         gradtx.chain(gradtx.masked(scaling(), {"v": True})).init(GRADS)
 
 
+@pytest.mark.parametrize(
+    ("tx", "state", "text"),
+    [
+        (
+            gradtx.scale_by_adam(),
+            EmptyState(),
+            "scale_by_adam: expected the state to be a ScaleByAdamState, got EmptyState",
+        ),
+        (
+            gradtx.scale_by_adam(),
+            (0, {}, {}),
+            "scale_by_adam: expected the state to be a ScaleByAdamState, got a tuple of 3",
+        ),
+        (gradtx.scale_by_adam(), None, "scale_by_adam: expected the state to be a ScaleByAdamState, got None"),
+        (gradtx.scale(lambda n: 1.0), EmptyState(), "scale: expected the state to be a ScheduledState, got EmptyState"),
+        (gradtx.masked(gradtx.scale(1.0), "*"), (), "masked: expected the state to be a MaskedState, got a tuple of 0"),
+        (gradtx.tunable(gradtx.scale(1.0)), (), "tunable: expected the state to be a TunableState, got a tuple of 0"),
+    ],
+)
+def test_a_state_of_another_transformation(tx, state, text):
+    with pytest.raises(ArgumentTypeError) as error:
+        tx.update(GRADS, state)
+    hint = "; pass the state that init(params) of this transformation made, or its last update"
+    assert str(error.value) == f"gradtx.{text}{hint}"
+
+
 def test_errors_of_a_factory_name_it():
     @gradtx.transformation
     def pair_of(low: Numeric, high: Numeric):
