@@ -115,11 +115,16 @@ def mathml(page: str) -> str:
     """The formulas that arithmatex marked in a page, as MathML: browsers show it without any script."""
     from latex2mathml.converter import convert
 
+    def formula(match: re.Match[str], **options: Any) -> str:
+        # latex2mathml takes the text of \text{a\_b} literally.
+        latex = re.sub(r"\\text\{[^}]*\}", lambda text: text[0].replace(r"\_", "_"), html.unescape(match[1]))
+        return str(convert(latex.strip(), **options))
+
     def inline(match: re.Match[str]) -> str:
-        return str(convert(html.unescape(match[1]).strip()))
+        return formula(match)
 
     def block(match: re.Match[str]) -> str:
-        return f'<div class="formula">{convert(html.unescape(match[1]).strip(), display="block")}</div>'
+        return f'<div class="formula">{formula(match, display="block")}</div>'
 
     page = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', inline, page, flags=re.DOTALL)
     return re.sub(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', block, page, flags=re.DOTALL)

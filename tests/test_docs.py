@@ -195,6 +195,7 @@ def test_formulas_become_mathml(hooks: ModuleType) -> None:
     assert page.count("<math") == page.count("</math>") == 2
     assert "arithmatex" not in page
     assert "<mo>&#x0003C;</mo>" in page
+    assert "<mtext>a_b</mtext>" in hooks.mathml(r'<span class="arithmatex">\(\text{a\_b}\)</span>')
 
 
 def test_included_files_link_from_where_they_end_up(hooks: ModuleType, tmp_path: Path) -> None:
