@@ -2,8 +2,12 @@
 
 Each class follows one leaf: ``rule(g, p)`` takes the gradient (and the parameter, where the method reads it) of the
 next step and returns the update. Argument names are those of the transformations; moments begin at zero unless said
-otherwise. After a step, ``rule.condition`` says by how much the step's own arithmetic magnifies rounding errors
-(1 where nothing is subtracted from something of its size).
+otherwise.
+
+After a step two attributes say how rounding errors show in it: ``rule.size`` is how large the update would be had none
+of the terms of its momentum cancelled, and ``rule.condition`` how much the step magnifies errors otherwise (1 where
+nothing is subtracted from something of its size). The error of a faithful computation is a few roundings of their
+product.
 """
 
 import dataclasses
@@ -33,12 +37,17 @@ class Rule:
     t = 0
     m: Any = 0.0
     v: Any = 0.0
+    total: Any = 0.0
+    size: Any = None
     condition: Any = 1.0
 
     def __call__(self, g: Any, p: Any = None) -> Any:
         """The update of the next step."""
         self.t += 1
-        return self.step(g, p)
+        self.size = None
+        u = self.step(g, p)
+        self.size = np.abs(u) if self.size is None else self.size
+        return u
 
     def step(self, g: Any, p: Any) -> Any:
         """The equations, at step ``self.t``."""
@@ -57,6 +66,8 @@ class Trace(Rule):
 
     def step(self, g, p):
         self.m = self.decay * self.m + g
+        self.total = self.decay * self.total + np.abs(g)
+        self.size = np.abs(g) + self.decay * self.total if self.nesterov else self.total
         return g + self.decay * self.m if self.nesterov else self.m
 
 
@@ -69,14 +80,42 @@ class Ema(Rule):
 
     def step(self, g, p):
         self.m = self.decay * self.m + (1 - self.decay) * g
-        return self.m / power_complement(self.decay, self.t) if self.debias else self.m
+        self.total = self.decay * self.total + (1 - self.decay) * np.abs(g)
+        correction = power_complement(self.decay, self.t) if self.debias else 1.0
+        self.size = self.total / correction
+        return self.m / correction
 
 
 # --- the Adam family --------------------------------------------------------------------------------------------------
 
 
+class Moments(Rule):
+    """What rules with a first moment share."""
+
+    b1: float
+    nesterov: bool = False
+
+    def mean(self, g: Any, debias: bool = True) -> tuple[Any, Any]:
+        """Mhat after m <- b1 m + (1-b1) g, and the same of absolute values."""
+        now = power_complement(self.b1, self.t) if debias else 1.0
+        ahead = power_complement(self.b1, self.t + 1) if debias else 1.0
+
+        def estimate(m: Any, g: Any) -> Any:
+            return self.b1 * m / ahead + (1 - self.b1) * g / now if self.nesterov else m / now
+
+        self.m = self.b1 * self.m + (1 - self.b1) * g
+        self.total = self.b1 * self.total + (1 - self.b1) * np.abs(g)
+        return estimate(self.m, g), estimate(self.total, np.abs(g))
+
+    def normalize(self, means: tuple[Any, Any], denominator: Any) -> Any:
+        """Mhat / denominator."""
+        mhat, total = means
+        self.size = divide(total, denominator)
+        return divide(mhat, denominator)
+
+
 @dataclasses.dataclass
-class Adam(Rule):
+class Adam(Moments):
     """Kingma and Ba: mhat / (sqrt(vhat + eps_root) + eps)."""
 
     b1: float = 0.9
@@ -86,34 +125,22 @@ class Adam(Rule):
     nesterov: bool = False
     bias_correction: bool = True
 
-    def corrections(self) -> tuple[float, float]:
-        """1 - b1^t and 1 - b2^t, or 1 where moments are not corrected."""
-        if not self.bias_correction:
-            return 1.0, 1.0
-        return power_complement(self.b1, self.t), power_complement(self.b2, self.t)
-
     def second_moment(self, g: Any) -> Any:
         """V <- b2 v + (1-b2) |g|^2."""
         return self.b2 * self.v + (1 - self.b2) * square(g)
 
-    def moments(self, g: Any) -> tuple[Any, Any]:
-        """Mhat and vhat after g."""
-        self.m = self.b1 * self.m + (1 - self.b1) * g
+    def denominator(self, g: Any) -> Any:
+        """Of the step, after g."""
         self.v = self.second_moment(g)
-        bc1, bc2 = self.corrections()
-        mhat = self.m / bc1
-        if self.nesterov:
-            ahead = power_complement(self.b1, self.t + 1) if self.bias_correction else 1.0
-            mhat = self.b1 * self.m / ahead + (1 - self.b1) * g / bc1
-        return mhat, self.v / bc2
+        bc2 = power_complement(self.b2, self.t) if self.bias_correction else 1.0
+        return np.sqrt(self.v / bc2 + self.eps_root) + self.eps
 
     def step(self, g, p):
-        mhat, vhat = self.moments(g)
-        return divide(mhat, np.sqrt(vhat + self.eps_root) + self.eps)
+        return self.normalize(self.mean(g, self.bias_correction), self.denominator(g))
 
 
 @dataclasses.dataclass
-class Amsgrad(Rule):
+class Amsgrad(Moments):
     """Reddi et al.: the denominator never falls. The maximum is of vhat, of v (corrected after), or uncorrected."""
 
     b1: float = 0.9
@@ -124,20 +151,15 @@ class Amsgrad(Rule):
     v_max: Any = 0.0
 
     def step(self, g, p):
-        bc1, bc2 = power_complement(self.b1, self.t), power_complement(self.b2, self.t)
-        self.m = self.b1 * self.m + (1 - self.b1) * g
+        bc2 = power_complement(self.b2, self.t)
         self.v = self.b2 * self.v + (1 - self.b2) * square(g)
-        if self.bias_correction == "before_max":
-            self.v_max = np.maximum(self.v_max, self.v / bc2)
-            return divide(self.m / bc1, np.sqrt(self.v_max + self.eps_root) + self.eps)
-        self.v_max = np.maximum(self.v_max, self.v)
-        if self.bias_correction == "after_max":
-            return divide(self.m / bc1, np.sqrt(self.v_max / bc2 + self.eps_root) + self.eps)
-        return divide(self.m, np.sqrt(self.v_max + self.eps_root) + self.eps)
+        self.v_max = np.maximum(self.v_max, self.v / bc2 if self.bias_correction == "before_max" else self.v)
+        v = self.v_max / bc2 if self.bias_correction == "after_max" else self.v_max
+        return self.normalize(self.mean(g, self.bias_correction != "none"), np.sqrt(v + self.eps_root) + self.eps)
 
 
 @dataclasses.dataclass
-class Belief(Rule):
+class Belief(Moments):
     """Zhuang et al.: s <- b2 s + (1-b2) |g - m|^2 + eps_root; the step is mhat / (sqrt(shat) + eps)."""
 
     b1: float = 0.9
@@ -147,14 +169,10 @@ class Belief(Rule):
     nesterov: bool = False
 
     def step(self, g, p):
-        self.m = self.b1 * self.m + (1 - self.b1) * g
+        means = self.mean(g)
         self.v = self.b2 * self.v + (1 - self.b2) * square(g - self.m) + self.eps_root
-        self.condition = 1 + divide(np.abs(g) + np.abs(self.m), np.abs(g - self.m))
-        bc1, bc2 = power_complement(self.b1, self.t), power_complement(self.b2, self.t)
-        mhat = self.m / bc1
-        if self.nesterov:
-            mhat = self.b1 * self.m / power_complement(self.b1, self.t + 1) + (1 - self.b1) * g / bc1
-        return divide(mhat, np.sqrt(self.v / bc2) + self.eps)
+        self.condition = 1 + divide(np.abs(g) + self.total, np.abs(g - self.m))
+        return self.normalize(means, np.sqrt(self.v / power_complement(self.b2, self.t)) + self.eps)
 
 
 @dataclasses.dataclass
@@ -166,7 +184,7 @@ class Yogi(Adam):
     rounded: Any = 0.0
 
     def __post_init__(self):
-        self.m = self.v = self.initial_accumulator_value
+        self.m = self.v = self.total = self.initial_accumulator_value
 
     def second_moment(self, g):
         change = (1 - self.b2) * np.sign(self.v - square(g)) * square(g)
@@ -183,13 +201,15 @@ class RectifiedAdam(Adam):
     below_threshold: str = "momentum"
 
     def step(self, g, p):
-        mhat, vhat = self.moments(g)
+        mhat, total = self.mean(g)
+        denominator = self.denominator(g)
         rho, rho_inf = average_length(self.b2, self.t), 2 / (1 - np.longdouble(self.b2)) - 1
         if rho_inf <= 4 or rho < self.threshold:
+            self.size = total
             return mhat if self.below_threshold == "momentum" else 0 * mhat
         self.condition = float(rho / (rho - 4)) + 1
-        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        return divide(float(r) * mhat, np.sqrt(vhat + self.eps_root) + self.eps)
+        r = float(np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)))
+        return self.normalize((r * mhat, r * total), denominator)
 
 
 def average_length(b2: float, t: int) -> np.longdouble:
@@ -297,6 +317,22 @@ def centralize(g: Any, output_axes: tuple[int, ...]) -> Any:
     return g
 
 
+@dataclasses.dataclass
+class Centralized(Rule):
+    """Another rule, on centralized gradients where there are two axes or more."""
+
+    rule: Rule
+    output_axes: tuple[int, ...] = (-1,)
+    cancelled: Any = 1.0
+
+    def step(self, g, p):
+        u = centralize(g, self.output_axes) if np.ndim(g) > 1 else g
+        self.cancelled = np.maximum(self.cancelled, 1 + divide(np.max(np.abs(g), initial=0), np.abs(u)))
+        update = self.rule(u, p)
+        self.size, self.condition = self.rule.size, self.rule.condition * self.cancelled
+        return update
+
+
 # --- whole optimizers -------------------------------------------------------------------------------------------------
 
 
@@ -309,8 +345,11 @@ class Descent(Rule):
     weight_decay: float = 0.0
 
     def step(self, g, p):
-        u = g if self.rule is None else self.rule(g, p)
-        self.condition = 1.0 if self.rule is None else self.rule.condition
+        u, size = g, np.abs(g)
+        if self.rule is not None:
+            u = self.rule(g, p)
+            size, self.condition = self.rule.size, self.rule.condition
+        self.size = self.learning_rate * (size + self.weight_decay * np.abs(p))
         return -self.learning_rate * (u + self.weight_decay * p)
 
 
@@ -335,7 +374,7 @@ class Lookahead(Rule):
         k, alpha = (x(self.t - 1) if callable(x) else x for x in (self.sync_period, self.slow_step_size))
         self.slow = p if self.slow is None else self.slow
         fast = p + self.inner(g, p)
-        self.condition = self.inner.condition
+        self.size, self.condition = self.inner.size, self.inner.condition
         self.since += 1
         if self.since < k:
             return fast - p

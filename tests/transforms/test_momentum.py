@@ -50,10 +50,11 @@ class Rounded:
     """A rule whose moment is stored in bfloat16, after it was used."""
 
     def __init__(self, rule):
-        self.rule, self.condition = rule, 1.0
+        self.rule, self.condition, self.size = rule, 1.0, None
 
     def __call__(self, g, p):
         u = self.rule(g, p)
+        self.size = self.rule.size
         self.rule.m = self.rule.m.astype(jnp.bfloat16).astype(np.float64)
         return u
 

@@ -1,0 +1,141 @@
+"""Optimizers are the compositions their documentation says, with every argument where it belongs."""
+
+import jax
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx import chain, scale_by_learning_rate
+from tests.trajectories import SHAPES, SINGLE, Problem, run_eagerly
+
+MOMENTS = {"b1": 0.8, "b2": 0.9, "eps": 1e-3, "eps_root": 1e-5}
+RATE = scale_by_learning_rate(0.5)
+DECAY = gradtx.add_decayed_weights(0.25, "kernel")
+
+COMPOSITIONS = {
+    "sgd": (gradtx.sgd(0.5), RATE),
+    "sgd with momentum": (
+        gradtx.sgd(0.5, 0.8, nesterov=True, accumulator_dtype="bfloat16"),
+        chain(gradtx.trace(0.8, nesterov=True, accumulator_dtype="bfloat16"), RATE),
+    ),
+    "adam": (
+        gradtx.adam(0.5, **MOMENTS, mu_dtype="bfloat16", nesterov=True),
+        chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
+    ),
+    "adamw": (
+        gradtx.adamw(0.5, **MOMENTS, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel", nesterov=True),
+        chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), DECAY, RATE),
+    ),
+    "nadam": (
+        gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16"),
+        chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
+    ),
+    "amsgrad": (
+        gradtx.amsgrad(0.5, **MOMENTS, mu_dtype="bfloat16", bias_correction="after_max"),
+        chain(gradtx.scale_by_amsgrad(**MOMENTS, mu_dtype="bfloat16", bias_correction="after_max"), RATE),
+    ),
+    "adabelief": (
+        gradtx.adabelief(0.5, **MOMENTS, nesterov=True),
+        chain(gradtx.scale_by_belief(**MOMENTS, nesterov=True), RATE),
+    ),
+    "yogi": (
+        gradtx.yogi(0.5, **MOMENTS, initial_accumulator_value=0.01),
+        chain(gradtx.scale_by_yogi(**MOMENTS, initial_accumulator_value=0.01), RATE),
+    ),
+    "radam": (
+        gradtx.radam(0.5, **MOMENTS, threshold=4.5, nesterov=True, below_threshold="none"),
+        chain(
+            gradtx.scale_by_rectified_adam(**MOMENTS, threshold=4.5, nesterov=True, below_threshold="none"),
+            RATE,
+        ),
+    ),
+    "adagrad": (
+        gradtx.adagrad(0.5, initial_accumulator_value=0.3, eps=0.01, eps_in_sqrt=False),
+        chain(gradtx.scale_by_rss(initial_accumulator_value=0.3, eps=0.01, eps_in_sqrt=False), RATE),
+    ),
+    "rmsprop": (
+        gradtx.rmsprop(0.5, 0.8, eps=0.01, initial_scale=0.3, eps_in_sqrt=False, bias_correction=True),
+        chain(gradtx.scale_by_rms(0.8, eps=0.01, initial_scale=0.3, eps_in_sqrt=False, bias_correction=True), RATE),
+    ),
+    "rmsprop, centered, with momentum": (
+        gradtx.rmsprop(0.5, 0.8, eps=0.01, initial_scale=0.3, eps_in_sqrt=False, bias_correction=True, centered=True,
+                       momentum=0.7, nesterov=True),
+        chain(
+            gradtx.scale_by_stddev(0.8, eps=0.01, initial_scale=0.3, eps_in_sqrt=False, bias_correction=True),
+            RATE,
+            gradtx.trace(0.7, nesterov=True),
+        ),
+    ),
+    "adadelta": (
+        gradtx.adadelta(0.5, rho=0.8, eps=0.01, weight_decay=0.25, weight_decay_mask="kernel"),
+        chain(DECAY, gradtx.scale_by_adadelta(rho=0.8, eps=0.01), RATE),
+    ),
+    "ranger": (
+        gradtx.ranger(0.5, b1=0.8, b2=0.9, eps=0.01, weight_decay=0.25, mask="kernel", sync_period=3,
+                      slow_step_size=0.75, threshold=4.5, output_axis=0),
+        gradtx.lookahead(
+            chain(
+                gradtx.centralize(0),
+                gradtx.scale_by_rectified_adam(b1=0.8, b2=0.9, eps=0.01, threshold=4.5),
+                DECAY,
+                RATE,
+            ),
+            3,
+            0.75,
+        ),
+    ),
+}  # fmt: skip
+
+DEFAULTS = {
+    "adam": (gradtx.adam(0.5), chain(gradtx.scale_by_adam(), RATE)),
+    "adamw": (gradtx.adamw(0.5), chain(gradtx.scale_by_adam(), gradtx.add_decayed_weights(1e-4), RATE)),
+    "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
+    "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
+    "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),
+    "yogi": (gradtx.yogi(0.5), chain(gradtx.scale_by_yogi(), RATE)),
+    "radam": (gradtx.radam(0.5), chain(gradtx.scale_by_rectified_adam(), RATE)),
+    "adagrad": (gradtx.adagrad(0.5), chain(gradtx.scale_by_rss(), RATE)),
+    "rmsprop": (gradtx.rmsprop(0.5), chain(gradtx.scale_by_rms(), RATE)),
+    "adadelta": (
+        gradtx.adadelta(),
+        chain(gradtx.add_decayed_weights(), gradtx.scale_by_adadelta(), scale_by_learning_rate(1.0)),
+    ),
+    "ranger": (
+        gradtx.ranger(),
+        gradtx.lookahead(
+            chain(
+                gradtx.centralize(),
+                gradtx.scale_by_rectified_adam(b1=0.95, eps=1e-5),
+                gradtx.add_decayed_weights(),
+                scale_by_learning_rate(1e-3),
+            ),
+            6,
+            0.5,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_every_argument_goes_where_it_belongs(name):
+    tx, composition = COMPOSITIONS[name]
+    assert gradtx.expand(tx) == composition
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_those_of_the_parts(name):
+    tx, composition = DEFAULTS[name]
+    assert gradtx.expand(tx) == composition
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_state_and_updates_are_those_of_the_composition_to_the_bit(name):
+    params, grads = Problem(SHAPES[0], 2).draw(SINGLE, steps=7)
+    ours, theirs = (run_eagerly(tx, params, grads) for tx in COMPOSITIONS[name])
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_every_optimizer_is_here():
+    optimizers = {name for name, factory in gradtx.registry().items() if factory.kind == "optimizer"}
+    assert optimizers - {"ranger", *DEFAULTS} == {"sgd"}
