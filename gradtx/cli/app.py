@@ -56,6 +56,13 @@ def _complain(message: str) -> int:
     return BAD_INPUT
 
 
+def _version() -> str:
+    try:
+        return metadata.version("gradtx")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
 @app.callback(invoke_without_command=True)
 def gradtx(
     context: typer.Context,
@@ -63,7 +70,7 @@ def gradtx(
 ) -> None:
     """Compare optimizers on real data, draw their paths, and list what there is."""
     if version:
-        typer.echo(f"gradtx {metadata.version('gradtx')}")
+        typer.echo(f"gradtx {_version()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

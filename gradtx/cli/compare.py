@@ -55,8 +55,8 @@ def compare(options: Options, out: Console, err: Console) -> None:
     report.report(out, task, plan, outcomes, target)
     figures.save(figures.curves(task, outcomes, target), options.out)
     out.print(f"figure: {options.out}", soft_wrap=True)
-    if options.target is not None and not any(np.isfinite(o.steps_to(target)).any() for o in outcomes):
-        raise CommandError(f"no optimizer reached the target loss of {target:g} in {plan.steps} steps")
+    if options.target is not None and not any(np.isfinite(o.steps_to(options.target)).any() for o in outcomes):
+        raise CommandError(f"no optimizer reached the target loss of {options.target:g} in {plan.steps} steps")
 
 
 def _race(field: Sequence[Entrant], plan: Plan, workers: int, err: Console) -> list[Outcome]:

@@ -118,8 +118,12 @@ def locate(given: Path | None, inside: str, task: str) -> Path:
     root = given or (Path(os.environ["GRADTX_DATA"]) if os.environ.get("GRADTX_DATA") else None)
     if root is None:
         raise CommandError(f"--task {task} needs --data PATH, or GRADTX_DATA set to a directory that holds {inside}")
-    path = root / inside if root.is_dir() else root
-    if path.is_dir() or not path.exists():
+    try:
+        path = root / inside if root.is_dir() else root
+        found = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise CommandError(f"{root}: cannot be read ({error.strerror or error})") from None
+    if not found:
         raise CommandError(f"{path}: no such file")
     return path
 
@@ -163,11 +167,11 @@ def _read_cell(path: Path, number: int, column: int, cell: str) -> float:
 def _read_npz(path: Path) -> dict[str, Array]:
     names = [f"{axis}_{part}" for part in ("train", "test") for axis in "xy"]
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CommandError(f"{path}: expected an .npz archive, got a single array")
-            missing = [name for name in names if name not in archive]
-            if missing:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise CommandError(f"{path}: expected an .npz archive, got a single array")
+        with archive:
+            if not set(names) <= set(archive.files):
                 found = ", ".join(archive.files) or "nothing"
                 raise CommandError(f"{path}: expected the arrays {', '.join(names)}, got {found}")
             return {name: archive[name] for name in names}

@@ -1,5 +1,6 @@
 """Who takes part in a comparison: the default optimizers of each task, or those given as text."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -79,7 +80,7 @@ def from_texts(texts: Iterable[str]) -> list[Entrant]:
       CommandError: a text describes something else than a transformation, or arrays of different lengths.
       GradtxError: a text is not one that `gradtx.parse` reads.
     """
-    return [entrant for text in texts for entrant in _from_text(" ".join(text.split()))]
+    return [entrant for text in texts for entrant in _from_text(text)]
 
 
 def _from_text(text: str) -> list[Entrant]:
@@ -88,7 +89,7 @@ def _from_text(text: str) -> list[Entrant]:
         raise CommandError(f"--optimizer {text!r} is a schedule; give it to an optimizer, as in sgd({text})")
     shapes = {np.shape(number) for number in jax.tree.leaves(tx)} - {()}
     if not shapes:
-        return [Entrant(text, tx)]
+        return [Entrant(re.sub(r"\s*,\s*", ", ", " ".join(text.split())), tx)]
     if len(shapes) > 1 or len(shape := shapes.pop()) > 1 or shape == (0,):
         raise CommandError(f"--optimizer {text!r}: the arrays of a sweep must have one axis and the same length")
     swept = [jax.tree.map(lambda x, i=i: _plain(x[i]) if np.ndim(x) else x, tx) for i in range(shape[0])]

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from gradtx.cli.data import Array
 from gradtx.cli.entrants import CONSTANT
@@ -18,7 +19,7 @@ from gradtx.cli.race import Outcome
 from gradtx.cli.tasks import Task
 
 FORMATS = (".png", ".pdf", ".svg")
-INK, FAINT = "#222222", "#d8d8d8"
+INK, FAINT = "#222222", "#e4e4e4"
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
     "axes.labelcolor": INK,
@@ -40,6 +41,9 @@ PALETTE = (
 
 FEW = 8
 """So many curves fit in one panel, whatever their schedules."""
+
+NAME_WIDTH = 40
+"""Longer names of curves are broken into lines of so many characters."""
 
 BANDS = 3
 """So many curves can have the range of their seeds shaded."""
@@ -70,26 +74,44 @@ def save(figure: Figure, out: Path) -> None:
         raise CommandError(f"--out {out}: cannot be written ({error.strerror or error})") from None
 
 
-def curves(task: Task, outcomes: Sequence[Outcome], target: float) -> Figure:
+def curves(task: Task, outcomes: Sequence[Outcome], target: float | None) -> Figure:
     """The loss of every optimizer, mean over seeds, each curve named at its end.
 
     Many optimizers with and without a falling rate get a panel each for the two; a few share one.
     """
     panels = _panels(outcomes)
-    labels = dict.fromkeys(outcome.entrant.label for outcome in outcomes)
+    labels = list(dict.fromkeys(outcome.entrant.label for outcome in outcomes))
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(labels)}
+    widest = min(NAME_WIDTH, max(len(_name(o, shared=len(panels) == 1)) for o in outcomes))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4 if len(panels) == 1 else 12.5, 5.6), layout="constrained")
+        figure = Figure(figsize=(0.6 + len(panels) * (5.0 + 0.085 * widest), 5.6), layout="constrained")
         axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
         for axis in axes:
             axis.set_yscale("log")
             axis.set_ylim(*_limits(task, outcomes))
-        for axis, (title, shown) in zip(axes, panels.items(), strict=True):
-            axis.set_title(title)
-            _draw(axis, task, shown, colours)
-            _mark_target(axis, task, target, len(shown))
-        axes[0].set_ylabel(task.loss if task.optimum is None else f"{task.loss} above the optimum")
+            axis.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+            axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.5)))
+            axis.grid(axis="y", color=FAINT, linewidth=0.6)
+        for axis, (heading, shown) in zip(axes, panels.items(), strict=True):
+            axis.set_title(heading)
+            ends = _draw(axis, task, shown, colours)
+            names = [_name(outcome, shared=len(panels) == 1) for outcome in shown]
+            _name_ends(axis, ends, names, [colours[outcome.entrant.label] for outcome in shown])
+            if target is not None:
+                _mark_target(axis, task, target)
+        axes[0].set_ylabel(_quantity(task, outcomes))
     return figure
+
+
+def _quantity(task: Task, outcomes: Sequence[Outcome]) -> str:
+    what = task.loss if task.optimum is None else f"{task.loss} above the optimum"
+    seeds = len(outcomes[0].losses)
+    return what if seeds == 1 else f"{what}, mean of {seeds} seeds"
+
+
+def title(text: str, width: int) -> str:
+    """Text in lines of at most some width, as matplotlib is to print it: a dollar sign begins no formula."""
+    return "\n".join(textwrap.wrap(text, width)).replace("$", r"\$")
 
 
 def _panels(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -112,64 +134,71 @@ def _limits(task: Task, outcomes: Sequence[Outcome]) -> tuple[float, float]:
     """Room for everything that does not diverge."""
     start = np.nanmax([_curve(task, o.losses[:, 0]).max() for o in outcomes])
     lowest = np.nanmin([_curve(task, o.losses.mean(axis=0)) for o in outcomes])
-    return float(lowest) * 0.7, float(start) * 1.6
+    margin = max((start / lowest) ** 0.06, 1.1)
+    return float(lowest / margin), float(start * margin)
 
 
-def _draw(axis: Axes, task: Task, shown: Sequence[Outcome], colours: dict[str, str]) -> None:
+def _draw(axis: Axes, task: Task, shown: Sequence[Outcome], colours: dict[str, str]) -> list[float]:
+    """Draw the curves, and return where they end, as fractions of the height."""
     unit = shown[0].steps[1] if task.per_epoch else 1
     low, high = np.log(axis.get_ylim())
-    ends, names = [], []
+    ends = []
     for outcome in shown:
-        entrant, x, y = outcome.entrant, outcome.steps / unit, _curve(task, outcome.losses.mean(axis=0))
-        style = "-" if entrant.schedule in ("", CONSTANT) or len(shown) > FEW else "--"
-        axis.plot(x, y, style, color=colours[entrant.label], linewidth=1.5)
+        colour, x = colours[outcome.entrant.label], outcome.steps / unit
+        y = _curve(task, outcome.losses.mean(axis=0))
+        axis.plot(x, y, _style(outcome, shown), color=colour, linewidth=1.5)
         if len(shown) <= BANDS:
             seeds = _curve(task, outcome.losses)
-            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[entrant.label], alpha=0.12, lw=0)
-        last = y[np.isfinite(y)][-1]
-        ends.append(np.clip((np.log(last) - low) / (high - low), 0, 1))
-        alike = len(shown) <= FEW and entrant.schedule
-        names.append(textwrap.shorten(f"{entrant.label}, {entrant.schedule}" if alike else entrant.label, 60))
-    axis.set_xlim(0, x[-1])
+            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+        ends.append(float(np.clip((np.log(y[np.isfinite(y)][-1]) - low) / (high - low), 0, 1)))
+    axis.set_xlim(0, shown[0].steps[-1] / unit)
     axis.set_xlabel("epochs" if task.per_epoch else "steps")
-    for end, place, name, outcome in zip(ends, spread(np.array(ends)), names, shown, strict=True):
-        colour = colours[outcome.entrant.label]
-        leader: dict[str, Any] = {
-            "arrowstyle": "-",
-            "color": colour,
-            "linewidth": 0.7,
-            "relpos": (0, 0.5),
-            "shrinkA": 1,
-            "shrinkB": 0,
-        }
-        spot: dict[str, Any] = {
-            "xycoords": "axes fraction",
-            "textcoords": "axes fraction",
-            "va": "center",
-            "annotation_clip": False,
-        }
-        axis.annotate(name, (1.0, end), (1.06, place), color=colour, arrowprops=leader, **spot)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return ends
+
+
+def _style(outcome: Outcome, shown: Sequence[Outcome]) -> str:
+    """Dashed for a falling rate that shares its panel with constant ones."""
+    alike = len({other.entrant.schedule for other in shown}) == 1
+    return "-" if alike or outcome.entrant.schedule in ("", CONSTANT) else "--"
+
+
+def _name(outcome: Outcome, *, shared: bool) -> str:
+    """What a curve is called; its schedule is part of it where curves of several share a panel."""
+    entrant = outcome.entrant
+    return f"{entrant.label}, {entrant.schedule}" if shared and entrant.schedule else entrant.label
+
+
+def _name_ends(axis: Axes, ends: Sequence[float], names: Sequence[str], colours: Sequence[str]) -> None:
+    """Write the names to the right of the curves' ends, apart from one another, with a line from end to name."""
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "axes fraction", "annotation_clip": False}
+    for end, place, name, colour in zip(ends, spread(np.array(ends)), names, colours, strict=True):
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 0}
+        text = title(name, NAME_WIDTH)
+        axis.annotate(text, (1.0, end), (1.06, place), color=colour, va="center", arrowprops=line, **where)
 
 
 def spread(places: Array, gap: float = 0.042) -> Array:
-    """Places on the unit interval moved apart until neighbours keep a distance, or as much of it as there is room."""
-    order = np.argsort(places, kind="stable")
+    """The nearest places on the unit interval, in the same order, that keep a distance from one another.
+
+    Less the distance times the rank, places that keep it are places that do not fall: an isotonic regression. Where
+    there is no room for the distance, it shrinks.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    order, ranks = np.argsort(places, kind="stable"), np.arange(len(places))
     gap = min(gap, 1 / max(len(places) - 1, 1))
-    apart = places[order].astype(np.float64)
-    for _ in range(500):
-        lack = np.clip(gap - np.diff(apart), 0, None) / 2
-        apart[:-1] -= lack
-        apart[1:] += lack
-        apart = np.clip(apart, 0, 1)
-    result = np.empty_like(apart)
-    result[order] = apart
-    return result
+    shifts = gap * ranks
+    apart = np.empty(len(places))
+    apart[order] = isotonic_regression(places[order] - shifts, y_min=0, y_max=1 - shifts[-1]) + shifts
+    return apart
 
 
-def _mark_target(axis: Axes, task: Task, target: float, curves: int) -> None:
+def _mark_target(axis: Axes, task: Task, target: float) -> None:
     height = target - (task.optimum or 0.0)
     low, high = axis.get_ylim()
     if low < height < high:
         axis.axhline(height, color="#555555", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-        inside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 8}
-        axis.annotate(f"target {target:g}", (0, height), (4, 3), color="#555555", **inside)
+        where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+        axis.annotate(f"target {target:g}", (0, height), (4, 4), color="#555555", fontsize=8, bbox=halo, **where)

@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.typing import Params
 
-Layer = dict[str, jax.Array]
+Init = Callable[[np.random.Generator], Params]
+Layer = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +20,12 @@ class Model:
     """A model and what it is trained for.
 
     Attributes:
-      init: ``init(key) -> params``.
+      init: ``init(rng) -> params``; drawn by NumPy, which needs no compilation.
       loss: ``loss(params, x, y)``, the mean over the rows.
       accuracy: ``accuracy(params, x, y)``, the fraction of rows classified correctly, if it is a classifier.
     """
 
-    init: Callable[[jax.Array], Params]
+    init: Init
     loss: Callable[[Params, Any, Any], jax.Array]
     accuracy: Callable[[Params, Any, Any], jax.Array] | None = None
 
@@ -31,8 +33,8 @@ class Model:
 def linear(features: int, scale: float = 0.01) -> Model:
     """Linear regression with bias: weights from N(0, scale^2), bias 0, half the squared error."""
 
-    def init(key: jax.Array) -> Params:
-        return {"kernel": scale * jax.random.normal(key, (features,)), "bias": jnp.zeros(())}
+    def init(rng: np.random.Generator) -> Params:
+        return {"kernel": np.float32(scale) * rng.standard_normal(features, np.float32), "bias": np.float32(0)}
 
     def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.mean((x @ params["kernel"] + params["bias"] - y) ** 2) / 2
@@ -40,7 +42,7 @@ def linear(features: int, scale: float = 0.01) -> Model:
     return Model(init, loss)
 
 
-def classifier(init: Callable[[jax.Array], Params], logits: Callable[[Params, Any], jax.Array]) -> Model:
+def classifier(init: Init, logits: Callable[[Params, Any], jax.Array]) -> Model:
     """A model with softmax cross-entropy as its loss."""
 
     def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -56,9 +58,8 @@ def classifier(init: Callable[[jax.Array], Params], logits: Callable[[Params, An
 def mlp(*widths: int) -> Model:
     """Fully connected layers with rectifiers between them: ``mlp(64, 32, 10)`` has one hidden layer of 32."""
 
-    def init(key: jax.Array) -> Params:
-        keys = jax.random.split(key, len(widths) - 1)
-        return [_dense(k, *shape) for k, shape in zip(keys, itertools.pairwise(widths), strict=True)]
+    def init(rng: np.random.Generator) -> Params:
+        return [_dense(rng, *shape) for shape in itertools.pairwise(widths)]
 
     return classifier(init, _forward)
 
@@ -70,10 +71,9 @@ def lenet5(side: int = 32, channels: int = 3, classes: int = 10) -> Model:
     """
     flat = 16 * (((side - 4) // 2 - 4) // 2) ** 2
 
-    def init(key: jax.Array) -> Params:
-        keys = jax.random.split(key, 5)
-        convolutions = [_dense(keys[0], 25 * channels, 6), _dense(keys[1], 25 * 6, 16)]
-        dense = [_dense(keys[2], flat, 120), _dense(keys[3], 120, 84), _dense(keys[4], 84, classes)]
+    def init(rng: np.random.Generator) -> Params:
+        convolutions = [_dense(rng, 25 * channels, 6), _dense(rng, 25 * 6, 16)]
+        dense = [_dense(rng, flat, 120), _dense(rng, 120, 84), _dense(rng, 84, classes)]
         return {"convolutions": convolutions, "dense": dense}
 
     def logits(params: Params, x: jax.Array) -> jax.Array:
@@ -86,9 +86,10 @@ def lenet5(side: int = 32, channels: int = 3, classes: int = 10) -> Model:
     return classifier(init, logits)
 
 
-def _dense(key: jax.Array, n_in: int, n_out: int) -> Layer:
+def _dense(rng: np.random.Generator, n_in: int, n_out: int) -> Layer:
     """A layer with He's initialisation."""
-    return {"kernel": jnp.sqrt(2 / n_in) * jax.random.normal(key, (n_in, n_out)), "bias": jnp.zeros(n_out)}
+    kernel = np.float32((2 / n_in) ** 0.5) * rng.standard_normal((n_in, n_out), np.float32)
+    return {"kernel": kernel, "bias": np.zeros(n_out, np.float32)}
 
 
 def _forward(layers: list[Layer], x: jax.Array) -> jax.Array:
@@ -101,7 +102,7 @@ def _convolve(layer: Layer, x: jax.Array, size: int) -> jax.Array:
     """A valid convolution of ``x`` [channels, height, width, n], as one product with the shifted images."""
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
     shifted = jnp.stack([x[:, i : i + height, j : j + width] for i in range(size) for j in range(size)])
-    y = layer["kernel"].T @ shifted.reshape(layer["kernel"].shape[0], -1)
+    y: jax.Array = layer["kernel"].T @ shifted.reshape(layer["kernel"].shape[0], -1)
     return y.reshape(-1, height, width, x.shape[3]) + layer["bias"][:, None, None, None]
 
 

@@ -167,7 +167,7 @@ def batch_order(plan: Plan) -> NDArray[Any]:
     epochs = math.ceil(plan.steps / per_epoch)
 
     def order(seed: int) -> NDArray[Any]:
-        rng = np.random.default_rng([plan.seed, seed])
+        rng = np.random.default_rng([plan.seed, seed, 1])
         shuffled = np.stack([rng.permutation(rows)[: per_epoch * plan.batch] for _ in range(epochs)])
         return shuffled.astype(np.int32).reshape(-1, plan.batch)[: plan.steps]
 
@@ -186,7 +186,8 @@ class _Common(NamedTuple):
 
 def _prepare(plan: Plan) -> _Common:
     model, over = plan.model, program.mapping(plan.vectorised)
-    params = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(plan.seed), plan.seeds))
+    starts = [model.init(np.random.default_rng([plan.seed, seed])) for seed in range(plan.seeds)]
+    params = jax.tree.map(lambda *arrays: np.stack(arrays), *starts)
     losses = program.measuring(model.loss, over)(jax.tree.map(lambda x: x[None], params), plan.dataset.watched)[0]
     accuracy = program.measuring(model.accuracy, over) if model.accuracy else None
     return _Common(params, np.asarray(losses), batch_order(plan), accuracy)

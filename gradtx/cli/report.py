@@ -3,11 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,11 @@ from gradtx.cli.tasks import Task, TaskName
 
 PLAIN_WIDTH = 160
 """How wide a table may be where there is no terminal to say."""
+
+NAME_WIDTH, NAME_WIDTH_AT_LEAST = 24, 9
+"""The room an optimizer's name gets if columns can be spared for it, and if not; its rest goes on the next line."""
+
+GAP = 2
 
 AIRFOIL_INTERVAL = (0.2416, 0.26)
 """Where every seed of the airfoil run should end: from just below the optimum to a little above it."""
@@ -47,39 +53,40 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def report(out: Console, task: Task, plan: Plan, outcomes: Sequence[Outcome], target: float) -> None:
-    """Print the comparison, whoever reached the target first on top."""
+def report(out: Console, task: Task, plan: Plan, outcomes: Sequence[Outcome], target: float | None) -> None:
+    """Print the comparison, whoever reached the target first (or ends lowest) on top."""
     length = f"{plan.legs} epochs" if task.per_epoch else f"{plan.steps} steps"
     seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
     out.print(Text(f"{task.dataset.story}; {length} of {plan.batch} rows, {seeds}"), style="bold")
-    ranked = sorted(outcomes, key=lambda o: (np.mean(o.steps_to(target)), np.mean(o.final)))
-    out.print(fitted(out, columns(task, plan, target, outcomes), ranked))
+    ranked = sorted(outcomes, key=lambda o: (0 if target is None else o.steps_to(target).mean(), o.final.mean()))
+    out.print(fitted(out, columns(task, target, outcomes), ranked))
     for note in notes(task, outcomes):
         out.print(Text(note))
 
 
-def columns(task: Task, plan: Plan, target: float, outcomes: Sequence[Outcome]) -> list[Column]:
+def columns(task: Task, target: float | None, outcomes: Sequence[Outcome]) -> list[Column]:
     """The columns of a task's table."""
     found = [Column("optimizer", lambda o: o.entrant.label, left=True)]
     if any(o.entrant.rate for o in outcomes):
-        found.append(Column("rate", lambda o: o.entrant.rate, spare=1))
+        found.append(Column("rate", lambda o: o.entrant.rate, spare=2))
     if any(o.entrant.schedule for o in outcomes):
         found.append(Column("schedule", lambda o: o.entrant.schedule, left=True))
     if task.name is TaskName.AIRFOIL:
         found += _spread_columns()
     elif task.per_epoch:
-        found += [Column("final loss", lambda o: mean(o.final, 3)), Column("lowest loss", _lowest)]
+        found += [Column("final loss", lambda o: mean(o.final, 3)), Column("lowest loss", _lowest, spare=1)]
     else:
         found += [Column("final loss", lambda o: mean(o.final, 4))]
     if task.dataset.test:
         found.append(Column("test accuracy", lambda o: percent(o.accuracy)))
+    if target is not None:
+        found.append(Column(f"steps to {target:g}", lambda o: reached(o.steps_to(target)), spare=1))
     if task.per_epoch:
-        return [*found, Column("by seed", lambda o: each(o.accuracy), spare=2)]
+        return [*found, Column("accuracy by seed", lambda o: each(o.accuracy), spare=3)]
     return [
         *found,
-        Column(f"steps to {target:g}", lambda o: reached(o.steps_to(target))),
-        Column("µs/step", lambda o: f"{o.step_seconds * 1e6:.0f}", spare=3),
-        Column("compile", lambda o: "shared" if o.shared else f"{o.compile_seconds:.1f} s", spare=4),
+        Column("µs/step", lambda o: f"{o.step_seconds * 1e6:.0f}", spare=4),
+        Column("compile", lambda o: "shared" if o.shared else f"{o.compile_seconds:.1f} s", spare=5),
     ]
 
 
@@ -90,10 +97,10 @@ def _spread_columns() -> list[Column]:
         return "yes" if ((o.final >= low) & (o.final <= high)).all() else "no"
 
     return [
-        Column("min loss", lambda o: f"{o.final.min():.4f}"),
+        Column("min loss", lambda o: f"{o.final.min():.4f}", spare=1),
         Column("mean loss", lambda o: f"{o.final.mean():.4f}"),
         Column("max loss", lambda o: f"{o.final.max():.4f}"),
-        Column(f"all in [{low:g}, {high:g}]", inside),
+        Column(f"in [{low:g}, {high:g}]", inside),
     ]
 
 
@@ -107,17 +114,28 @@ def _lowest(o: Outcome) -> str:
 def fitted(out: Console, columns: list[Column], outcomes: Sequence[Outcome]) -> Table:
     """The table, without the columns that can be spared where the terminal is too narrow for all."""
     kept = list(columns)
-    while True:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for column in kept:
-            text = column.left and column.spare == 0
-            table.add_column(column.header, justify="left" if column.left else "right", no_wrap=not text)
-        for outcome in outcomes:
-            table.add_row(*(Text(column.cell(outcome)) for column in kept))
-        spare = [column for column in kept if column.spare]
-        if not spare or Measurement.get(out, out.options, table).minimum <= out.width:
-            return table
-        kept.remove(max(spare, key=lambda column: column.spare))
+    while sum(_width(column, outcomes) for column in kept) > out.width and any(column.spare for column in kept):
+        kept.remove(max(kept, key=lambda column: column.spare))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    others = sum(_width(column, outcomes) for column in kept[1:])
+    for column in kept:
+        justify: Literal["left", "right"] = "left" if column.left else "right"
+        table.add_column(_heading(column), justify=justify, no_wrap=column is not kept[0], overflow="fold")
+    table.columns[0].min_width = max(min(_width(kept[0], outcomes), out.width - others) - GAP, NAME_WIDTH_AT_LEAST)
+    for outcome in outcomes:
+        table.add_row(*(Text(column.cell(outcome)) for column in kept))
+    return table
+
+
+def _width(column: Column, outcomes: Sequence[Outcome]) -> int:
+    """The room a column takes, with the gap to the next; of names, a part is enough."""
+    lines = [*_heading(column).splitlines(), *(column.cell(outcome)[:NAME_WIDTH] for outcome in outcomes)]
+    return max(map(cell_len, lines)) + GAP
+
+
+def _heading(column: Column) -> str:
+    """A heading on two lines, if it has two words."""
+    return column.header.replace(" ", "\n", 1)
 
 
 def notes(task: Task, outcomes: Sequence[Outcome]) -> list[str]:
@@ -170,5 +188,5 @@ def reached(steps: Array) -> str:
     there = steps[np.isfinite(steps)]
     if not len(there):
         return "never"
-    count = f" ({len(there)} of {len(steps)})" if len(there) < len(steps) else ""
+    count = f" ({len(there)}/{len(steps)})" if len(there) < len(steps) else ""
     return f"{there.mean():.0f}{count}"

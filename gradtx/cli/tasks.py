@@ -36,7 +36,7 @@ class Task:
       batch: rows per step.
       steps: how many steps, unless told otherwise.
       seeds: how many seeds, unless told otherwise.
-      target: the loss to reach, unless told otherwise.
+      target: the loss to reach, unless told otherwise, if there is one.
       loss: what the recorded loss is, for the figure.
       entrants: the default optimizers for a number of steps.
       per_epoch: whether the loss is recorded once an epoch, and the length counted in epochs.
@@ -51,7 +51,7 @@ class Task:
     batch: int
     steps: int
     seeds: int
-    target: float
+    target: float | None
     loss: str
     entrants: Callable[[int], list[Entrant]]
     per_epoch: bool = False
@@ -129,7 +129,7 @@ def _airfoil(path: Path | None) -> Task:
         steps=2 * len(dataset.train) // 10,
         seeds=20,
         target=0.25,
-        loss="training loss (half the mean squared error)",
+        loss="training loss (half-squared)",
         entrants=entrants.of_airfoil,
         optimum=least_squares(dataset),
         baseline=float(np.mean(dataset.train.y.astype(np.float64) ** 2) / 2),
@@ -146,7 +146,7 @@ def _cifar10(path: Path | None) -> Task:
         batch=batch,
         steps=20 * (len(dataset.train) // batch),
         seeds=3,
-        target=1.3,
+        target=None,
         loss="validation loss (cross-entropy)",
         entrants=entrants.of_cifar10,
         per_epoch=True,

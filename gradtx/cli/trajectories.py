@@ -1,7 +1,6 @@
 """``gradtx trajectories``: the paths of optimizers on a long, narrow valley."""
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,5 +142,5 @@ def _panel(axis: Axes, path: Track) -> None:
     axis.scatter(points[1:, 0], points[1:, 1], c=ages, cmap=AGES, norm=AGE, s=8, linewidths=0, zorder=3)
     axis.plot(*START, marker="o", color=figures.INK, markersize=5, zorder=4)
     axis.plot(0, 0, marker="+", color="#bb1111", markersize=8, markeredgewidth=1.2, zorder=5)
-    axis.set_title("\n".join(textwrap.wrap(path.title, 46)), fontsize=10)
+    axis.set_title(figures.title(path.title, 46), fontsize=10)
     axis.set(xlim=BOX[0], ylim=BOX[1])

@@ -1,0 +1,63 @@
+"""Who takes part by default, and from texts."""
+
+import pytest
+
+import gradtx
+from gradtx.cli import entrants
+from gradtx.cli.failure import CommandError
+from gradtx.cli.race import group
+
+
+def test_digits_pair_every_optimizer_with_its_decay():
+    field = entrants.of_digits(600)
+    assert len(field) == 28
+    assert {e.tx.factory.name for e in field} == {
+        name for name, factory in gradtx.registry().items() if factory.kind == "optimizer"
+    }
+    pairs = group(field)
+    assert all([e.schedule for e in pair] == ["constant", "cosine"] for pair in pairs)
+    assert len(pairs) == 14
+    for constant, falling in pairs:
+        rate = float(constant.rate)
+        assert constant.tx.learning_rate(0) == constant.tx.learning_rate(600) == pytest.approx(rate)
+        assert falling.tx.learning_rate(0) == pytest.approx(rate)
+        assert falling.tx.learning_rate(600) == pytest.approx(0, abs=1e-6)
+
+
+def test_airfoil_follows_the_textbook():
+    field = {entrant.label: entrant.tx for entrant in entrants.of_airfoil(300)}
+    assert field["adam"] == gradtx.adam(0.01, eps=1e-6)
+    assert field["yogi"] == gradtx.yogi(0.01, eps=1e-3, initial_accumulator_value=0.0)
+    assert field["adagrad"].eps == field["rmsprop"].eps == 1e-6
+    assert field["adagrad"].initial_accumulator_value == 0
+    assert field["adagrad"].eps_in_sqrt
+    assert field["rmsprop"].eps_in_sqrt
+    assert (field["adadelta"].rho, field["adadelta"].eps) == (0.9, 1e-5)
+
+
+def test_cifar10_has_two_arms():
+    constant, plateau = entrants.of_cifar10(100)
+    assert constant.tx == gradtx.adam(1e-3)
+    assert plateau.tx == gradtx.adam(gradtx.plateau_schedule(1e-3, factor=0.1, patience=5))
+
+
+def test_texts_are_read_and_named():
+    chained, adam = entrants.from_texts([" chain( clip(1.0),sgd(0.1) )", "adam(1e-3)"])
+    assert (chained.label, chained.tx) == (
+        "chain( clip(1.0), sgd(0.1) )",
+        gradtx.chain(gradtx.clip(1.0), gradtx.sgd(0.1)),
+    )
+    assert (adam.label, adam.tx) == ("adam(1e-3)", gradtx.adam(1e-3))
+
+
+def test_arrays_make_a_sweep():
+    swept = entrants.from_texts(["sgd(array([0.1, 0.2]), array([0.5, 0.9]), nesterov=True)"])
+    assert [e.tx for e in swept] == [gradtx.sgd(0.1, 0.5, nesterov=True), gradtx.sgd(0.2, 0.9, nesterov=True)]
+    assert swept[0].label == "sgd(learning_rate=0.1, momentum=0.5, nesterov=True)"
+    assert len(group(swept)) == 1
+
+
+@pytest.mark.parametrize("text", ["linear_schedule(1.0, 0.0, 5)", "adam(array([]))", "adam(array([[1.0, 2.0]]))"])
+def test_texts_that_are_no_entrants(text):
+    with pytest.raises(CommandError):
+        entrants.from_texts([text])
