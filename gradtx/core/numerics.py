@@ -27,7 +27,9 @@ def complement_of_power(decay: Any, count: Any) -> Any:
     ``-expm1(t log(decay))`` with the logarithm of a Python number taken in double precision, it has all of them.
     """
     if isinstance(decay, float | int):
-        return -jnp.expm1(count * math.log(decay)) if decay > 0 else jnp.ones(())
+        count = jnp.asarray(count, jnp.result_type(float))
+        return -jnp.expm1(count * math.log(decay)) if decay > 0 else jnp.ones_like(count)
+    count = jnp.asarray(count, decay.dtype)
     positive, high = decay > 0, decay > 0.5
     near_zero = jnp.log(jnp.where(positive, decay, 0.5))
     near_one = jnp.log1p(jnp.where(high, decay, 0.75) - 1)

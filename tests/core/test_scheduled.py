@@ -161,3 +161,14 @@ def test_a_schedule_may_be_traced():
 
     assert first_step(0.25)["w"].tolist() == [-0.25, -0.25]
     assert first_step(0.5)["w"].tolist() == [-0.5, -0.5]
+
+
+def test_strict_promotion():
+    tx = gradtx.chain(
+        gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.exponential_decay(0.1, 3, 0.5), b1=lambda step: 0.9)
+    )
+    params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.bfloat16)}
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        for update in (tx.update, jax.jit(tx.update)):
+            updates, _ = update(params, tx.init(params), params)
+            gradtx.apply_updates(params, updates)
