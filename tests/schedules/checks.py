@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -34,3 +35,12 @@ def check_formula(make, formula, scale=1.0, rtol=2e-6):
             assert actual.dtype == dtype
             assert not actual.weak_type
             np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale / 4)
+
+
+def check_few_steps(make, expected):
+    """``make(n)`` has the expected first values for n = 0, 1 and 2, also where n is an array or traced."""
+    traced = jax.jit(lambda n: make(n)(STEPS))
+    for n, wanted in expected.items():
+        for values in (make(n)(STEPS), make(jnp.array(n))(STEPS), traced(n)):
+            np.testing.assert_allclose(values[: len(wanted)], wanted, rtol=1e-6)
+            assert np.all(np.isfinite(values))

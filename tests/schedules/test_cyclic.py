@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gradtx import errors, schedules
 
-from .checks import STEPS, check_formula, drawn, values, x64
+from .checks import STEPS, check_few_steps, check_formula, drawn, values, x64
 
 fractions = st.integers(0, 100).map(lambda n: n / 100)
 factors = st.floats(0.5, 100)
@@ -125,10 +125,7 @@ FEW = [
 
 @pytest.mark.parametrize(("make", "expected"), FEW, ids=[repr(make(2)) for make, _ in FEW])
 def test_few_steps_given_or_traced(make, expected):
-    for n, wanted in expected.items():
-        steps = np.arange(len(wanted))
-        np.testing.assert_allclose(make(n)(steps), wanted, rtol=1e-6)
-        np.testing.assert_allclose(jax.jit(lambda n: make(n)(steps))(n), wanted, rtol=1e-6)  # noqa: B023
+    check_few_steps(make, expected)
 
 
 @pytest.mark.parametrize(("pct", "steps", "peak"), [(0.29, 100, 29), (0.57, 100, 57), (0.3, 10, 3), (0.35, 10, 3)])

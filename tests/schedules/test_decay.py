@@ -1,7 +1,6 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -11,11 +10,7 @@ from hypothesis import strategies as st
 import gradtx
 from gradtx import schedules
 
-from .checks import STEPS, check_formula, drawn, lengths, positive, values, x64
-
-
-def clip(x, low=0.0, high=1.0):
-    return min(max(x, low), high)
+from .checks import STEPS, check_few_steps, check_formula, drawn, lengths, positive, values, x64
 
 
 def polynomial(init, end, power, steps, begin=0):
@@ -84,8 +79,19 @@ def test_exponential(init, steps, rate, begin, staircase, end):
 @drawn
 @given(values, lengths, st.floats(0, 2), st.booleans())
 def test_natural_exponential(init, steps, rate, staircase):
+    def formula(n):
+        x = n / steps if steps else 0
+        return init * math.exp(-rate * (math.floor(x) if staircase else x))
+
     make = lambda: schedules.natural_exp_decay(init, steps, rate, staircase)  # noqa: E731
-    check_formula(make, exponential(init, steps, math.exp(-rate), 0, staircase), abs(init), rtol=2e-5)
+    check_formula(make, formula, abs(init), rtol=2e-5)
+
+
+def test_natural_exponential_is_exponential_with_another_rate():
+    natural = schedules.natural_exp_decay(2.0, 7, 0.3, True)
+    np.testing.assert_allclose(
+        natural(STEPS), schedules.exponential_decay(2.0, 7, math.exp(-0.3), 0, True)(STEPS), 1e-5
+    )
 
 
 @drawn
@@ -208,13 +214,7 @@ FEW = [
 
 @pytest.mark.parametrize(("make", "expected"), FEW, ids=[repr(make(2)) for make, _ in FEW])
 def test_few_steps_given_or_traced(make, expected):
-    for n, wanted in expected.items():
-        steps = np.arange(len(wanted))
-        np.testing.assert_allclose(make(n)(steps), wanted, rtol=1e-6)
-        np.testing.assert_allclose(make(jnp.array(n))(steps), wanted, rtol=1e-6)
-        np.testing.assert_allclose(jax.jit(lambda n: make(n)(steps))(n), wanted, rtol=1e-6)  # noqa: B023
-    several = jax.vmap(lambda n: make(n)(jnp.arange(len(expected[0]))))(jnp.arange(3))
-    np.testing.assert_allclose(several, list(expected.values()), rtol=1e-6)
+    check_few_steps(make, expected)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_decay_of_every_step_keeps_its_digits(rate):
         np.testing.assert_allclose(schedules.exponential_decay(1.0, 1, rate)(n), rate**n, rtol=2e-6)
 
 
-@pytest.mark.parametrize("period", [3, 7, 10, 49, 1000])
+@pytest.mark.parametrize("period", [3, 41, 47, 1000])
 def test_stairs_change_at_whole_multiples(period):
     n = np.arange(0, 60 * period, period)
     made = schedules.exponential_decay(1.0, period, 0.9, staircase=True)

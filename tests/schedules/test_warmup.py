@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gradtx import errors, schedules
 
-from .checks import STEPS, check_formula, drawn, lengths, values, x64
+from .checks import STEPS, check_few_steps, check_formula, drawn, lengths, values, x64
 
 
 def ramp(n, init, peak, steps):
@@ -139,10 +139,7 @@ FEW = [
 
 @pytest.mark.parametrize(("make", "expected"), FEW, ids=[repr(make(2)) for make, _ in FEW])
 def test_few_steps_given_or_traced(make, expected):
-    for n, wanted in expected.items():
-        steps = np.arange(len(wanted))
-        np.testing.assert_allclose(make(n)(steps), wanted, rtol=1e-6)
-        np.testing.assert_allclose(jax.jit(lambda n: make(n)(steps))(n), wanted, rtol=1e-6)  # noqa: B023
+    check_few_steps(make, expected)
 
 
 @drawn
