@@ -88,7 +88,7 @@ class GradientTransformation(Value):
     @functools.cached_property
     def _arrays(self) -> str:
         """The numeric arguments that hold arrays, for a sweep."""
-        return ", ".join(k for k, x in self.arguments.items() if self._schedulable(k) and getattr(x, "ndim", 0))
+        return ", ".join(k for k, x in self.arguments.items() if self._schedulable(k) and getattr(x, "ndim", False))
 
     def _refuse_arrays(self) -> None:
         if self._arrays:
@@ -141,7 +141,8 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
     """The pair of a transformation that evaluates its schedules at each update and hands the values to the factory."""
 
     def values(count: Any, states: dict[str, State]) -> dict[str, Any]:
-        return {name: s.value(count, states.get(name, ())) for name, s in scheduled.items()}
+        # Copies: the state is donated, and a schedule may have returned an array that it keeps.
+        return {name: jnp.array(s.value(count, states.get(name, ()))) for name, s in scheduled.items()}
 
     def init(params: Params) -> ScheduledState:
         states = {name: s.init() for name, s in scheduled.items() if s.stateful}

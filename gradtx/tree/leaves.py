@@ -88,8 +88,8 @@ def _raise(x: jax.Array) -> jax.Array:
 
 
 def _cast(x: Any, dtype: Any) -> jax.Array:
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
+    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return array if array.dtype == dtype and not array.weak_type else array.astype(dtype)
 
 
 @functools.cache
