@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gradtx.cli.data import Array
 from gradtx.cli.entrants import CONSTANT
@@ -84,14 +84,11 @@ def curves(task: Task, outcomes: Sequence[Outcome], target: float | None) -> Fig
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(labels)}
     widest = min(NAME_WIDTH, max(len(_name(o, shared=len(panels) == 1)) for o in outcomes))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + len(panels) * (5.0 + 0.085 * widest), 5.6), layout="constrained")
+        width = (6.8 if len(panels) == 1 else 5.2) + 0.085 * widest
+        figure = Figure(figsize=(0.6 + len(panels) * width, 5.6), layout="constrained")
         axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
         for axis in axes:
-            axis.set_yscale("log")
-            axis.set_ylim(*_limits(task, outcomes))
-            axis.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-            axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.5)))
-            axis.grid(axis="y", color=FAINT, linewidth=0.6)
+            _scale(axis, *_limits(task, outcomes))
         for axis, (heading, shown) in zip(axes, panels.items(), strict=True):
             axis.set_title(heading)
             ends = _draw(axis, task, shown, colours)
@@ -128,6 +125,15 @@ def _curve(task: Task, losses: Array) -> Array:
     """Losses as they are drawn: above the optimum if it is known, with gaps where they have no logarithm."""
     above = losses.astype(np.float64) - (task.optimum or 0.0)
     return np.where(np.isfinite(above) & (above > 0), above, np.nan)
+
+
+def _scale(axis: Axes, low: float, high: float) -> None:
+    """A logarithmic axis whose numbers are written out; between powers of ten, too, if there are few of those."""
+    axis.set_yscale("log")
+    axis.set_ylim(low, high)
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}") if high < 15 * low else NullFormatter())
+    axis.grid(axis="y", which="both" if high < 15 * low else "major", color=FAINT, linewidth=0.6)
 
 
 def _limits(task: Task, outcomes: Sequence[Outcome]) -> tuple[float, float]:

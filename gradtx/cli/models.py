@@ -102,8 +102,9 @@ def _convolve(layer: Layer, x: jax.Array, size: int) -> jax.Array:
     """A valid convolution of ``x`` [channels, height, width, n], as one product with the shifted images."""
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
     shifted = jnp.stack([x[:, i : i + height, j : j + width] for i in range(size) for j in range(size)])
-    y: jax.Array = layer["kernel"].T @ shifted.reshape(layer["kernel"].shape[0], -1)
-    return y.reshape(-1, height, width, x.shape[3]) + layer["bias"][:, None, None, None]
+    y = layer["kernel"].T @ shifted.reshape(layer["kernel"].shape[0], -1) + layer["bias"][:, None]
+    images: jax.Array = y.reshape(-1, height, width, x.shape[3])
+    return images
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
