@@ -56,7 +56,13 @@ class Argument:
 
 def read_arguments(function: Callable[..., Any]) -> dict[str, Argument]:
     """The arguments of a factory, from its signature and annotations."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        hint = "import the name at the top of the module, and not under TYPE_CHECKING"
+        raise ArgumentTypeError(
+            "annotations that exist when the program runs", got=str(error), hint=hint, origin=function.__name__
+        ) from error
     arguments = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:

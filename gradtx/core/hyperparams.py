@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.arguments import rebuilding
-from gradtx.core.schedule import as_float
 from gradtx.core.transformation import (
     GradientTransformation,
     Pair,
@@ -65,7 +64,9 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     chosen = set(known) if names is None else {_resolve(name, known) for name in names}
 
     def init(params: Params) -> TunableState:
-        hyperparams = {name: as_float(leaf) for name, leaf in known.items() if name in chosen}
+        hyperparams = {
+            name: jnp.array(leaf, dtype=jnp.result_type(float)) for name, leaf in known.items() if name in chosen
+        }
         with rebuilding():
             return TunableState(hyperparams, _rebuild(hyperparams).init(params))
 
@@ -180,7 +181,7 @@ def _changed(node: Any, changes: dict[tuple[str, str], Any], place: str = "") ->
 
 def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
     try:
-        new = jnp.asarray(value, dtype=old.dtype)
+        new = jnp.array(value, dtype=old.dtype)  # a copy: the state is donated, the caller's array is not
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"{name} to be a number", got=f"{value!r}", origin="set_hyperparams") from None
     if new.shape != old.shape:

@@ -3,8 +3,8 @@
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -48,16 +48,19 @@ class Factory:
 
     def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call `function` (the undecorated one or `make`) with arguments by name; variadic ones are a sequence."""
-        positional: list[Any] = []
         named = dict(arguments)
-        variadic = next((name for name, argument in self.arguments.items() if argument.variadic), None)
-        if variadic is not None:
-            # What stands before ``*transforms`` can only be passed by position.
-            for name in itertools.takewhile(lambda name: name != variadic, self.arguments):
-                if name in named:
-                    positional.append(named.pop(name))
-            positional += named.pop(variadic, ())
+        positional = [named.pop(name) for name in self.positional if name in named]
+        for name, argument in self.arguments.items():
+            if argument.variadic:
+                positional += named.pop(name, ())
         return function(*positional, **named)
+
+    @functools.cached_property
+    def positional(self) -> tuple[str, ...]:
+        """The arguments that cannot be passed by name: those before ``/`` and before ``*transforms``."""
+        parameters = list(self.signature.parameters.values())
+        last = max((i for i, p in enumerate(parameters) if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)), default=-1)
+        return tuple(p.name for p in parameters[: last + 1] if p.kind is not p.VAR_POSITIONAL)
 
 
 Make = TypeVar("Make", bound=Callable[..., Any])

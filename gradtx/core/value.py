@@ -55,13 +55,11 @@ class Value:
 
     def __repr__(self) -> str:
         shown = []
-        names = list(self.factory.arguments)
-        positional = next((names[:i] for i, a in enumerate(self.factory.arguments.values()) if a.variadic), [])
         for name, argument in self.factory.arguments.items():
             value = self.arguments[name]
             if argument.variadic:
                 shown += [show(x) for x in value]
-            elif name in positional:  # what stands before ``*transforms`` has no other way in
+            elif name in self.factory.positional:
                 shown.append(show(value))
             elif not same(value, argument.default):
                 shown.append(f"{name}={show(value)}")

@@ -199,6 +199,26 @@ def test_swept_values():
     assert get_hyperparams(set_hyperparams(states, learning_rate=[0.5, 0.6]))["learning_rate"].shape == (2,)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rate: tunable(gradtx.sgd(rate)),
+        lambda rate: gradtx.sgd(gradtx.constant_schedule(rate)),
+        lambda rate: gradtx.sgd(lambda step: rate),
+    ],
+    ids=["tunable", "schedule", "function"],
+)
+def test_the_state_shares_no_buffer_with_the_transformation(make):
+    rate = jnp.array(0.1, jnp.float32)
+    state = make(rate).init(PARAMS)
+    _, new = make(rate).update(GRADS, state)
+    given = set_hyperparams(tunable(gradtx.sgd(0.5)).init(PARAMS), learning_rate=rate)
+    buffers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves((state, new, given))]
+    assert rate.unsafe_buffer_pointer() not in buffers
+    jax.jit(lambda *states: states, donate_argnums=(0, 1))(new, given)
+    assert not rate.is_deleted()
+
+
 def test_inject_hyperparams_is_tunable():
     tx = gradtx.inject_hyperparams(gradtx.sgd)(learning_rate=0.1)
     assert tx == tunable(gradtx.sgd(0.1))

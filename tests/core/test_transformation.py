@@ -119,6 +119,30 @@ def test_arguments_before_variadic_ones():
     assert gradtx.expand(both(1, gradtx.scale(2.0))) == gradtx.chain(gradtx.scale(2.0))
 
 
+def test_positional_only_arguments():
+    @gradtx.transformation
+    def power(rate: Numeric, /, exponent: Numeric = 1.0):
+        return gradtx.scale(rate**exponent)
+
+    tx = power(2.0, exponent=3.0)
+    assert repr(tx) == "power(2.0, exponent=3.0)"
+    assert tx.replace(exponent=1.0, rate=3.0) == power(3.0)
+    chex.assert_trees_all_equal(tx.update(GRADS, gradtx.EmptyState())[0], {"w": jnp.array([8.0, -16.0])})
+
+
+def test_annotations_exist_when_the_program_runs():
+    with pytest.raises(ArgumentTypeError) as error:
+
+        @gradtx.transformation
+        def hinted(rate: "NotImported"):  # noqa: F821
+            return gradtx.identity()
+
+    assert str(error.value) == (
+        "gradtx.hinted: expected annotations that exist when the program runs, got name 'NotImported' is not defined; "
+        "import the name at the top of the module, and not under TYPE_CHECKING"
+    )
+
+
 def test_variadic_numbers_and_schedules():
     @gradtx.schedule
     def highest(*values: Numeric):
