@@ -1,6 +1,7 @@
 """Hyperparameters in the state: reading what is in force, and changing it mid-run."""
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, ParamSpec
 
@@ -15,6 +16,7 @@ from gradtx.core.transformation import (
     as_transformation,
     transformation,
 )
+from gradtx.core.value import Value, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from gradtx.typing import Params, State, Updates
 
@@ -56,6 +58,10 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
       >>> gradtx.get_hyperparams(state)
       {'learning_rate': Array(1.e-04, dtype=float32)}
     """
+    given: Any = inner
+    if hasattr(given, "update") and not isinstance(given, Value | type):
+        hint = "its numbers are out of reach; use optax.inject_hyperparams, or gradtx's transformation of that name"
+        raise ArgumentTypeError("a transformation made by gradtx", got=show(given), hint=hint)
     inner = as_transformation(inner)
     treedef: Any
     paths, treedef = jax.tree_util.tree_flatten_with_path(inner)
@@ -190,9 +196,18 @@ def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
     return new
 
 
-def inject_hyperparams(factory: Callable[P, GradientTransformation]) -> Callable[P, GradientTransformation]:
-    """Optax's way to write `tunable`: ``inject_hyperparams(adam)(1e-3)`` is ``tunable(adam(1e-3))``."""
+def inject_hyperparams(
+    factory: Callable[P, GradientTransformation], static_args: str | Iterable[str] = ()
+) -> Callable[P, GradientTransformation]:
+    """Optax's way to write `tunable`: ``inject_hyperparams(adam)(1e-3)`` is ``tunable(adam(1e-3))``.
 
+    Args:
+      factory: a factory, or any function that returns a transformation.
+      static_args: not needed, and not used: which arguments are numbers is known.
+    """
+    del static_args
+
+    @functools.wraps(factory)
     def make(*args: P.args, **kwargs: P.kwargs) -> GradientTransformation:
         return tunable(factory(*args, **kwargs))
 

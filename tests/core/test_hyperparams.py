@@ -223,9 +223,28 @@ def test_inject_hyperparams_is_tunable():
     tx = gradtx.inject_hyperparams(gradtx.sgd)(learning_rate=0.1)
     assert tx == tunable(gradtx.sgd(0.1))
     assert set_hyperparams(tx.init(PARAMS), learning_rate=0.5).hyperparams["learning_rate"] == 0.5
+    assert gradtx.inject_hyperparams(gradtx.sgd, static_args=("nesterov",))(0.1) == tx
+
+    @gradtx.inject_hyperparams
+    def clipped(learning_rate):
+        """Clip, then descend."""
+        return gradtx.chain(gradtx.clip(1.0), gradtx.sgd(learning_rate))
+
+    assert clipped.__doc__ == "Clip, then descend."
+    state = set_hyperparams(clipped(learning_rate=0.1).init(PARAMS), learning_rate=0.5)
+    assert get_hyperparams(state)["transforms[1].learning_rate"] == 0.5
 
 
 def test_only_transformations_are_tunable():
     assert refusal(ArgumentTypeError, tunable, gradtx.sgd) == (
         "gradtx.tunable: expected a transformation, got the function 'sgd'; call it: sgd(...)"
     )
+
+
+def test_the_numbers_of_optax_are_out_of_reach():
+    optax = pytest.importorskip("optax")
+    text = refusal(ArgumentTypeError, tunable, optax.sgd(0.1))
+    assert text.startswith(
+        "gradtx.tunable: expected a transformation made by gradtx, got <optax.GradientTransformation"
+    )
+    assert "use optax.inject_hyperparams" in text
