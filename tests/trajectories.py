@@ -4,6 +4,7 @@ How close must they be? In float32 a rounding is 6e-8 and a step makes some twen
 `size` times its `condition`, both of which the reference says. In float64 1e-12 of that, of which 5e-15 would do.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gradtx
+from tests.conftest import x64_mode
 
 STEPS = 12
 
@@ -40,11 +42,8 @@ DOUBLE = Precision(True, np.float64, np.complex128, 1e-12)
 
 
 def x64(enabled: bool = True) -> Any:
-    """A context in which JAX computes in float64, or in float32."""
-    context = getattr(jax, "enable_x64", None)
-    if context is None:
-        from jax.experimental import enable_x64 as context
-    return context(enabled)
+    """A context in which JAX computes in float64, or as it does by default."""
+    return x64_mode() if enabled else contextlib.nullcontext()
 
 
 class Problem(NamedTuple):

@@ -1,0 +1,174 @@
+"""What optimizers do with gradients that are zero, tiny or huge, and the derivatives of their steps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from tests.trajectories import run, x64
+
+OPTIMIZERS = {
+    "sgd": gradtx.sgd(0.1),
+    "sgd, momentum": gradtx.sgd(0.1, 0.9, nesterov=True),
+    "adam": gradtx.adam(0.1),
+    "adam, eps 0": gradtx.adam(0.1, eps=0.0),
+    "adamw, nesterov": gradtx.adamw(0.1, nesterov=True, weight_decay=0.0),
+    "amsgrad": gradtx.amsgrad(0.1, eps=0.0),
+    "amsgrad, after": gradtx.amsgrad(0.1, bias_correction="after_max"),
+    "amsgrad, none": gradtx.amsgrad(0.1, bias_correction="none"),
+    "adabelief": gradtx.adabelief(0.1),
+    "adabelief, eps 0": gradtx.adabelief(0.1, eps=0.0, eps_root=0.0),
+    "yogi": gradtx.yogi(0.1, initial_accumulator_value=0.0),
+    "yogi, eps 0": gradtx.yogi(0.1, eps=0.0, initial_accumulator_value=0.0),
+    "radam": gradtx.radam(0.1),
+    "radam, eps 0": gradtx.radam(0.1, eps=0.0, b2=0.9, threshold=4.0, below_threshold="none"),
+    "adagrad": gradtx.adagrad(0.1),
+    "adagrad, eps 0": gradtx.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0),
+    "adagrad, eps outside": gradtx.adagrad(0.1, initial_accumulator_value=0.0, eps_in_sqrt=False),
+    "rmsprop": gradtx.rmsprop(0.1, momentum=0.9),
+    "rmsprop, eps 0": gradtx.rmsprop(0.1, eps=0.0, bias_correction=True),
+    "rmsprop, centered": gradtx.rmsprop(0.1, centered=True, bias_correction=True),
+    "rmsprop, centered, eps 0": gradtx.rmsprop(0.1, centered=True, eps=0.0, eps_in_sqrt=False),
+    "adadelta": gradtx.adadelta(),
+    "adadelta, eps 0": gradtx.adadelta(eps=0.0),
+    "ranger": gradtx.ranger(0.1),
+    "lookahead, pulled back": gradtx.lookahead(gradtx.adam(0.1, eps=0.0), momentum="pullback"),
+}
+every = pytest.mark.parametrize("name", OPTIMIZERS)
+
+PARAMS = {"kernel": np.array([[1.0, -2.0], [0.0, 3.0]], np.float32), "bias": np.array([0.5, 0.0], np.float32)}
+
+
+def constant(value, steps):
+    return jax.tree.map(lambda p: np.full((steps, *p.shape), value, p.dtype), PARAMS)
+
+
+# --- zero -------------------------------------------------------------------------------------------------------------
+
+
+@every
+def test_zero_gradients_move_nothing_for_a_thousand_steps(name):
+    with jax.debug_nans(True):
+        updates, params, state = run(OPTIMIZERS[name], PARAMS, constant(0.0, 1000))
+    assert not any(u.any() for u in updates.values())
+    jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state))
+
+
+def test_the_first_moment_that_yogi_begins_with_is_a_drift_that_ends():
+    """With m = v = 1e-6 to begin with, as in Optax, Yogi moves without a gradient, by 1% of a step in all."""
+    _, params, _ = run(gradtx.yogi(0.1), PARAMS, constant(0.0, 1000))
+    drift = PARAMS["bias"] - params["bias"]
+    np.testing.assert_allclose(drift, drift[0], rtol=1e-3)
+    assert 0 < drift[0] < 0.001
+    _, later, _ = run(gradtx.yogi(0.1), PARAMS, constant(0.0, 2000))
+    np.testing.assert_array_equal(later["bias"], params["bias"])
+
+
+@every
+def test_a_gradient_after_a_thousand_zeros_makes_a_step_of_ordinary_size(name):
+    grads = jax.tree.map(lambda g: g.copy(), constant(0.0, 1001))
+    grads["bias"][-1] = 1.0
+    updates = run(OPTIMIZERS[name], PARAMS, grads)[0]["bias"]
+    assert not updates[:-1].any()
+    assert np.all((np.abs(updates[-1]) < 10) & (updates[-1] <= 0))
+
+
+# --- tiny and huge ----------------------------------------------------------------------------------------------------
+
+
+@every
+def test_gradients_whose_squares_vanish_make_small_steps(name):
+    """1e-30 squared is 0 in float32. Divided by eps gradients stay small; with eps = 0 they are taken as they are."""
+    updates = run(OPTIMIZERS[name], PARAMS, constant(1e-30, 20))[0]
+    for u in updates.values():
+        assert np.all(np.isfinite(u))
+        assert np.max(np.abs(u)) < 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if not name.startswith("sgd")])
+def test_gradients_whose_squares_overflow_stop_their_element_and_no_other(name):
+    """1e30 squared is infinity in float32: the root is infinite, the step 0, and so are all later ones."""
+    grads = jax.tree.map(lambda g: g.copy(), constant(0.01, 30))
+    grads["bias"][10:20, 0] = 1e30
+    updates, params, _ = run(OPTIMIZERS[name], PARAMS, grads)
+    alone = run(OPTIMIZERS[name], PARAMS, constant(0.01, 30))[0]
+    np.testing.assert_array_equal(updates["kernel"], alone["kernel"])
+    np.testing.assert_array_equal(updates["bias"][:, 1], alone["bias"][:, 1])
+    assert np.all(np.isfinite(updates["bias"]))
+    assert np.all(np.isfinite(params["bias"]))
+    tail = updates["bias"][20:, 0]
+    if name.startswith(("ranger", "lookahead")):
+        assert np.all(np.abs(tail) < 1)
+    else:
+        assert np.all(np.abs(tail) <= np.abs(updates["bias"][9, 0]) * 0.9 ** np.arange(10))
+
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+CURVATURE = jnp.array([1.0, 3.0, 0.5])
+
+
+@functools.partial(jax.jit, static_argnames="frozen")
+def descend(tx, params, frozen=False):
+    """The loss after eight steps on a parabola, with the gradients of where the steps lead or of where they began.
+
+    The gradient of a zero parameter is zero.
+    """
+
+    def step(carry, _):
+        p, state = carry
+        grads = CURVATURE.astype(p.dtype) * (params if frozen else p)
+        updates, state = tx.update(grads, state, p)
+        return (gradtx.apply_updates(p, updates), state), None
+
+    (p, _), _ = jax.lax.scan(step, (params, tx.init(params)), None, length=8)
+    return jnp.sum(p**2) + jnp.sum(p)
+
+
+derivative = jax.jit(jax.grad(descend, (0, 1)), static_argnames="frozen")
+
+
+@every
+def test_derivatives_in_every_number_and_the_params_are_finite(name):
+    """At a gradient of zero a step changes by 1 / eps = 1e8 of it, so the gradients must not follow the steps here."""
+    with jax.debug_nans(True):
+        for params in (jnp.array([1.0, 0.0, -2.0]), jnp.zeros(3)):
+            in_numbers, in_params = derivative(OPTIMIZERS[name], params, frozen=True)
+            assert jax.tree.structure(in_numbers) == jax.tree.structure(OPTIMIZERS[name])
+            assert all(np.isfinite(x) for x in jax.tree.leaves(in_numbers))
+            assert np.all(np.isfinite(in_params))
+
+
+GENERIC = {
+    "sgd": gradtx.sgd(0.1, 0.8, nesterov=True),
+    "adamw": gradtx.adamw(0.1, 0.8, 0.9, 1e-2, 1e-2, weight_decay=0.1, nesterov=True),
+    "amsgrad": gradtx.amsgrad(0.1, 0.8, 0.9, 1e-2, 1e-2, bias_correction="after_max"),
+    "adabelief": gradtx.adabelief(0.1, 0.8, 0.9, 1e-2, 1e-2),
+    "yogi": gradtx.yogi(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
+    "radam": gradtx.radam(0.1, 0.8, 0.9, 1e-2, 1e-2),
+    "adagrad": gradtx.adagrad(0.1, 0.1, 1e-2),
+    "rmsprop": gradtx.rmsprop(0.1, 0.8, 1e-2, 0.1, centered=True, momentum=0.5, bias_correction=True),
+    "adadelta": gradtx.adadelta(0.5, 0.8, 1e-2, 0.1),
+    "ranger": gradtx.ranger(0.1, 0.8, 0.9, 1e-2, 0.1, None, 2.5, 0.4),
+}
+"""Optimizers with no number at the end of its range or where their steps jump."""
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_derivatives_are_those_of_finite_differences(name):
+    with x64():
+        tx, params, h = GENERIC[name], jnp.array([1.0, 0.3, -2.0]), 1e-5
+        in_numbers, in_params = derivative(tx, params)
+        leaves, treedef = jax.tree.flatten(tx)
+        for i, slope in enumerate(jax.tree.leaves(in_numbers)):
+            above, below = (
+                descend(treedef.unflatten([x + d * (i == j) for j, x in enumerate(leaves)]), params) for d in (h, -h)
+            )
+            assert float(slope) == pytest.approx(float(above - below) / (2 * h), rel=1e-5, abs=1e-7)
+        for i, slope in enumerate(in_params):
+            above, below = (descend(tx, params.at[i].add(d)) for d in (h, -h))
+            assert float(slope) == pytest.approx(float(above - below) / (2 * h), rel=1e-5, abs=1e-7)
