@@ -69,7 +69,9 @@ class GradientTransformation(Value):
     def pair(self) -> Pair:
         """The functions the factory returned; where arguments are schedules, wrapped to evaluate them."""
         scheduled = {k: v for k, v in self.arguments.items() if self._schedulable(k) and isinstance(v, Schedule)}
-        return _follow_schedules(self, scheduled) if scheduled else self._build(self.arguments)
+        # The pair outlives the trace in which it may be made: what is known then is computed there and then.
+        with jax.ensure_compile_time_eval():
+            return _follow_schedules(self, scheduled) if scheduled else self._build(self.arguments)
 
     def _schedulable(self, name: str) -> bool:
         argument = self.factory.arguments[name]

@@ -262,3 +262,11 @@ def test_what_is_no_transformation(wrong, got):
     with pytest.raises(ArgumentTypeError) as error:
         gradtx.chain(wrong)
     assert str(error.value) == f"gradtx.chain: expected argument 0 to be a transformation, got {got}"
+
+
+def test_a_transformation_first_used_in_a_trace_can_be_used_outside():
+    tx = jax.tree.map(jnp.asarray, gradtx.adamw(jnp.array(0.5)))  # a copy: nothing in it has been made yet
+    state = jax.jit(lambda grads: tx.init(grads))(GRADS)
+    inside, _ = jax.jit(lambda grads, state: tx.update(grads, state, grads))(GRADS, state)
+    outside, _ = tx.update(GRADS, state, GRADS)
+    chex.assert_trees_all_close(inside, outside)
