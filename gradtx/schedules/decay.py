@@ -349,7 +349,7 @@ def debiased_decay(decay: Decay) -> StepFunction:
         whole = complement_of_power(decay, t)
         # The limit at decay 1, which a number just below 1 becomes when it is rounded to float32.
         ratio = jnp.where(whole > 0, complement_of_power(decay, t - 1) / nonzero(whole), (t - 1) / t)
-        return jnp.where(t > 1, decay * ratio, 0)
+        return as_float(decay) * ratio
 
     return value
 
