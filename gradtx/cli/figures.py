@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from gradtx.cli.data import Array
 from gradtx.cli.entrants import CONSTANT
@@ -128,11 +128,14 @@ def _curve(task: Task, losses: Array) -> Array:
 
 
 def _scale(axis: Axes, low: float, high: float) -> None:
-    """A logarithmic axis whose numbers are written out; between powers of ten, too, if there are few of those."""
+    """A logarithmic axis whose numbers are written out; those between powers of ten, too, if there are few of these."""
     axis.set_yscale("log")
     axis.set_ylim(low, high)
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}") if high < 15 * low else NullFormatter())
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    if high < 15 * low:
+        axis.yaxis.set_minor_locator(LogLocator(subs=(1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8)))
+        axis.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     axis.grid(axis="y", which="both" if high < 15 * low else "major", color=FAINT, linewidth=0.6)
 
 
