@@ -1,0 +1,237 @@
+"""Guards: wrappers that skip an update rather than let it spoil parameters and state."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx import tree
+from gradtx.core import (
+    GradientTransformation,
+    Pair,
+    as_transformation,
+    complement_of_power,
+    increment,
+    transformation,
+    zero_count,
+)
+from gradtx.errors import ArgumentTypeError
+from gradtx.tree.paths import absent
+from gradtx.typing import AtLeastOne, Count, Decay, NonNegative, Params, State, Updates
+
+
+def all_finite(updates: Updates) -> jax.Array:
+    """Whether every element of every leaf is finite, bool []; True for an empty tree."""
+    leaves = [x for x in jax.tree.leaves(updates) if not absent(x)]
+    return jnp.array([jnp.all(jnp.isfinite(x)) for x in leaves], bool).all()
+
+
+def _update_or_skip(skip: Any, run: Callable[[], tuple[Updates, State]], updates: Updates, state: State) -> Any:
+    """The inner update, or zeros and the inner state exactly as it was; the inner update is not computed if skipped."""
+    return jax.lax.cond(skip, lambda: (tree.zeros_like(updates), state), run)
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """The state of `apply_if_finite`.
+
+    Attributes:
+      consecutive: how many updates in a row were not finite, int32 [].
+      skipped: how many updates were skipped in all, int32 [].
+      last_finite: whether the last update was finite, bool [].
+      inner_state: the state of the inner transformation.
+    """
+
+    consecutive: Count
+    skipped: Count
+    last_finite: jax.Array
+    inner_state: State
+
+
+@transformation
+def apply_if_finite(
+    inner: GradientTransformation,
+    max_consecutive_errors: NonNegative = 5,
+    *,
+    past_limit: Literal["apply", "skip"] = "apply",
+) -> Pair:
+    r"""Skip updates that are not finite.
+
+    An update is skipped if a gradient, or the inner transformation's result, has a NaN or an infinity: the updates are
+    then zero, and the inner state stays bit for bit as it was, counters and all.
+
+    Args:
+      inner: the transformation to guard.
+      max_consecutive_errors: :math:`n`, at least 0: how many such updates in a row are skipped.
+      past_limit: what happens from the next one on, until a finite one comes: ``"apply"`` it, as Optax does, so that
+        the trouble shows in the parameters; or ``"skip"`` on and on.
+
+    State:
+      `ApplyIfFiniteState`: three scalars, and the inner state.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.apply_if_finite(gradtx.sgd(0.1))
+      >>> updates, state = tx.update(jnp.array([jnp.nan, 1.0]), tx.init(jnp.zeros(2)))
+      >>> updates, state.skipped
+      (Array([0., 0.], dtype=float32), Array(1, dtype=int32))
+    """
+    member = as_transformation(inner, "inner to be a transformation")
+
+    def init(params: Params) -> ApplyIfFiniteState:
+        return ApplyIfFiniteState(zero_count(), zero_count(), jnp.ones((), bool), member.init(params))
+
+    def update(
+        updates: Updates, state: ApplyIfFiniteState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        tolerated = (state.consecutive < max_consecutive_errors) | (past_limit == "skip")
+
+        def run() -> tuple[Updates, State, jax.Array]:
+            changed, inner_state = member.update(updates, state.inner_state, params, **extra)
+            finite = all_finite(changed)
+            kept = finite | ~tolerated
+            old = tree.zeros_like(changed), state.inner_state
+            return *jax.tree.map(lambda x, y: jnp.where(kept, x, y), (changed, inner_state), old), finite
+
+        def skip() -> tuple[Updates, State, jax.Array]:
+            return tree.zeros_like(updates), state.inner_state, jnp.zeros((), bool)
+
+        arrived = all_finite(updates)
+        changed, inner_state, finite = jax.lax.cond(arrived | ~tolerated, run, skip)
+        finite = finite & arrived
+        consecutive = jnp.where(finite, 0, increment(state.consecutive))
+        skipped = jnp.where(finite | ~tolerated, state.skipped, increment(state.skipped))
+        return changed, ApplyIfFiniteState(consecutive, skipped, finite, inner_state)
+
+    return init, update
+
+
+class SkipIfState(NamedTuple):
+    """The state of `skip_if`.
+
+    Attributes:
+      skipped: how many updates were skipped, int32 [].
+      inner_state: the state of the inner transformation.
+    """
+
+    skipped: Count
+    inner_state: State
+
+
+@transformation
+def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pair:
+    """Skip the updates for which a predicate holds: they become zero, and the inner state stays as it was.
+
+    Args:
+      inner: the transformation to guard.
+      predicate: ``predicate(updates, params, **extra) -> bool []``, called with the updates as they arrive, the
+        params (``None`` if none were passed) and all extras; it is traced. It has no text.
+
+    State:
+      `SkipIfState`: a counter, and the inner state.
+
+    Raises:
+      ArgumentTypeError: `predicate` is not a function.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> def spike(updates, params, *, value, **extra):
+      ...     return value > 10.0
+      >>> tx = gradtx.skip_if(gradtx.sgd(0.1), spike)
+      >>> tx.update(jnp.ones(1), tx.init(jnp.zeros(1)), value=11.0)[0]
+      Array([0.], dtype=float32)
+    """
+    member = as_transformation(inner, "inner to be a transformation")
+    if not callable(predicate):
+        raise ArgumentTypeError("predicate to be a function", got=repr(predicate))
+
+    def init(params: Params) -> SkipIfState:
+        return SkipIfState(zero_count(), member.init(params))
+
+    def update(
+        updates: Updates, state: SkipIfState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        skip = jnp.asarray(predicate(updates, params, **extra))
+        run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
+        changed, inner_state = _update_or_skip(skip, run, updates, state.inner_state)
+        return changed, SkipIfState(jnp.where(skip, increment(state.skipped), state.skipped), inner_state)
+
+    return init, update
+
+
+class SkipLargeUpdatesState(NamedTuple):
+    """The state of `skip_large_updates`.
+
+    Attributes:
+      count: how many updates were taken, int32 [].
+      average_norm: the moving average of their norms, not debiased, float32 [].
+      norm: the norm of the last update that arrived, float32 [].
+      skipped: how many updates were skipped, int32 [].
+      inner_state: the state of the inner transformation.
+    """
+
+    count: Count
+    average_norm: jax.Array
+    norm: jax.Array
+    skipped: Count
+    inner_state: State
+
+
+@transformation
+def skip_large_updates(
+    inner: GradientTransformation, factor: AtLeastOne = 4.0, decay: Decay = 0.98, warmup_steps: NonNegative = 20
+) -> Pair:
+    r"""Skip updates whose norm is far above the usual: a guard against loss spikes.
+
+    .. math::
+        \text{skip if } \lVert g_t\rVert > c\,\frac{a_{t-1}}{1-\beta^{n}}, \qquad
+        a_t = \beta a_{t-1} + (1-\beta) \lVert g_t\rVert \text{ if taken}
+
+    where n counts the updates taken. A norm that is not finite is always too large. Skipped updates are zero and leave
+    the inner state as it was; they do not enter the average.
+
+    Args:
+      inner: the transformation to guard.
+      factor: :math:`c`, at least 1.
+      decay: :math:`\beta`, in [0, 1).
+      warmup_steps: how many updates are taken before any finite one is skipped, at least 0.
+
+    State:
+      `SkipLargeUpdatesState`: four scalars, and the inner state.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.skip_large_updates(gradtx.sgd(1.0), factor=2.0, warmup_steps=1)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for g in [1.0, 3.0, 1.5]:
+      ...     updates, state = tx.update(jnp.array([g]), state)
+      ...     print(updates)
+      [-1.]
+      [0.]
+      [-1.5]
+    """
+    member = as_transformation(inner, "inner to be a transformation")
+
+    def init(params: Params) -> SkipLargeUpdatesState:
+        zero = jnp.zeros_like(tree.global_norm(params))
+        return SkipLargeUpdatesState(zero_count(), zero, zero.copy(), zero_count(), member.init(params))
+
+    def update(
+        updates: Updates, state: SkipLargeUpdatesState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        norm = tree.global_norm(updates).astype(state.norm.dtype)
+        usual = state.average_norm / complement_of_power(decay, jnp.maximum(state.count, 1))
+        large = (state.count >= jnp.maximum(warmup_steps, 1)) & (norm > factor * usual)
+        skip = large | ~jnp.isfinite(norm)
+        run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
+        changed, inner_state = _update_or_skip(skip, run, updates, state.inner_state)
+        average = decay * state.average_norm + (1 - decay) * jnp.where(skip, 0, norm)
+        return changed, SkipLargeUpdatesState(
+            count=jnp.where(skip, state.count, increment(state.count)),
+            average_norm=jnp.where(skip, state.average_norm, average).astype(norm.dtype),
+            norm=norm,
+            skipped=jnp.where(skip, increment(state.skipped), state.skipped),
+            inner_state=inner_state,
+        )
+
+    return init, update

@@ -1,0 +1,108 @@
+"""Guards skip what would do harm, and a skipped update leaves no trace."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+
+PARAMS = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
+GOOD = {"a": jnp.array([0.5, -1.0]), "b": jnp.array(2.0)}
+BAD = {"a": jnp.array([0.5, jnp.nan]), "b": jnp.array(2.0)}
+HUGE = {"a": jnp.array([0.5, jnp.inf]), "b": jnp.array(2.0)}
+
+
+def run(tx, gradients, **extra):
+    """Updates of each step, and the states, the first one included."""
+    update, states, results = jax.jit(tx.update), [tx.init(PARAMS)], []
+    for g in gradients:
+        updates, state = update(g, states[-1], PARAMS, **extra)
+        results.append(updates)
+        states.append(state)
+    return results, states
+
+
+@pytest.mark.parametrize("bad", [BAD, HUGE], ids=["nan", "inf"])
+def test_a_bad_gradient_is_skipped_with_the_state_restored_exactly(bad):
+    guarded, states = run(gradtx.apply_if_finite(gradtx.adam(0.1)), [GOOD, bad, GOOD])
+    plain, plain_states = run(gradtx.adam(0.1), [GOOD, GOOD])
+    chex.assert_trees_all_equal(states[2].inner_state, states[1].inner_state)
+    chex.assert_trees_all_equal(guarded[1], jax.tree.map(jnp.zeros_like, PARAMS))
+    chex.assert_trees_all_equal((guarded[2], states[3].inner_state), (plain[1], plain_states[2]))
+    assert [int(s.skipped) for s in states] == [0, 0, 1, 1]
+    assert [int(s.consecutive) for s in states] == [0, 0, 1, 0]
+    assert [bool(s.last_finite) for s in states] == [True, True, False, True]
+
+
+def test_a_result_that_is_not_finite_is_skipped_too():
+    overflow = gradtx.chain(gradtx.trace(0.9), gradtx.scale(1e38), gradtx.scale(1e38))
+    updates, states = run(gradtx.apply_if_finite(overflow), [GOOD])
+    chex.assert_trees_all_equal(updates[0], jax.tree.map(jnp.zeros_like, PARAMS))
+    chex.assert_trees_all_equal(states[1].inner_state, states[0].inner_state)
+    assert int(states[1].skipped) == 1
+
+
+@pytest.mark.parametrize(("past_limit", "skipped"), [("apply", [1, 2, 2, 2, 3]), ("skip", [1, 2, 3, 3, 4])])
+def test_past_the_limit(past_limit, skipped):
+    tx = gradtx.apply_if_finite(gradtx.sgd(0.1), max_consecutive_errors=2, past_limit=past_limit)
+    updates, states = run(tx, [BAD, BAD, BAD, GOOD, BAD])
+    applied = [bool(jnp.isnan(u["a"][1])) for u in updates]
+    assert applied == [False, False, past_limit == "apply", False, False]
+    assert [int(s.skipped) for s in states[1:]] == skipped
+    assert [int(s.consecutive) for s in states[1:]] == [1, 2, 3, 0, 1]
+
+
+def test_limit_zero_skips_nothing():
+    updates, _ = run(gradtx.apply_if_finite(gradtx.sgd(0.1), 0), [BAD])
+    assert bool(jnp.isnan(updates[0]["a"][1]))
+
+
+def test_skip_if_hands_updates_params_and_extras_to_the_predicate():
+    seen = {}
+
+    def predicate(updates, params, *, value, **extra):
+        seen.update(updates=updates, params=params)
+        return value > 1.0
+
+    tx = gradtx.skip_if(gradtx.sgd(0.1, momentum=0.9), predicate)
+    _, high = run(tx, [GOOD], value=2.0)
+    updates, low = run(tx, [GOOD], value=0.5)
+    assert jax.tree.structure(seen["updates"]) == jax.tree.structure(seen["params"]) == jax.tree.structure(PARAMS)
+    chex.assert_trees_all_equal(high[1].inner_state, high[0].inner_state)
+    assert (int(high[1].skipped), int(low[1].skipped)) == (1, 0)
+    np.testing.assert_allclose(updates[0]["a"], -0.1 * GOOD["a"])
+
+
+def test_skip_if_wants_a_function():
+    with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"skip_if: expected predicate to be a function, got 3"):
+        gradtx.skip_if(gradtx.sgd(0.1), 3)
+
+
+def test_skip_large_updates_against_its_rule():
+    rng = np.random.default_rng(0)
+    scales = np.exp(rng.normal(0.0, 0.8, 40))
+    scales[[7, 20]] *= 50
+    factor, decay, warmup = 2.0, 0.9, 5
+    tx = gradtx.skip_large_updates(gradtx.sgd(1.0), factor, decay, warmup)
+    gradients = [{"a": jnp.array([0.6, 0.0]) * s, "b": jnp.array(0.8) * s} for s in scales]
+    updates, states = run(tx, gradients)
+    average, count, expected = 0.0, 0, []
+    for norm in np.asarray(scales, np.float32).astype(np.float64):
+        skip = count >= warmup and norm > factor * average / (1 - decay**count)
+        expected.append(skip)
+        if not skip:
+            average, count = decay * average + (1 - decay) * norm, count + 1
+    assert [bool(u["b"] == 0) for u in updates] == expected
+    assert 2 <= sum(expected) < 20
+    assert int(states[-1].skipped) == sum(expected)
+    assert int(states[-1].count) == count
+    np.testing.assert_allclose(states[-1].average_norm, average, rtol=1e-5)
+
+
+def test_skip_large_updates_skips_what_is_not_finite_during_warm_up_too():
+    updates, states = run(gradtx.skip_large_updates(gradtx.sgd(1.0)), [HUGE, BAD, GOOD])
+    assert [float(u["b"]) for u in updates] == [0.0, 0.0, -2.0]
+    assert (int(states[-1].skipped), int(states[-1].count)) == (2, 1)
+    assert np.isfinite(states[-1].average_norm)
