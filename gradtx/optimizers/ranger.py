@@ -52,6 +52,9 @@ def ranger(
       - Zhang et al., Lookahead optimizer: k steps forward, 1 step back, 2019, arXiv:1907.08610.
       - Yong et al., Gradient centralization: a new optimization technique for deep neural networks, 2020,
         arXiv:2004.01461.
+
+    Differences from the author's code: eps is added after the bias correction, as in `adam`; gradients are averaged
+    over every axis but the last of a JAX kernel, not over every axis but the first of a torch one.
     """
     inner = chain(
         centralize(output_axis),

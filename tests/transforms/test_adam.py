@@ -183,6 +183,11 @@ def test_the_second_moment_of_yogi_changes_by_at_most_the_squared_gradient():
     np.testing.assert_allclose(nu, [1e-6 + 0.9, 1e-6 + 0.9 - 0.001, 1e-6 + 0.9 - 0.002], rtol=1e-6)
 
 
+def test_the_second_moment_of_yogi_stays_where_it_equals_the_squared_gradient():
+    tx = gradtx.scale_by_yogi(b2=0.0, initial_accumulator_value=0.0)
+    assert run(tx, np.zeros(1, np.float32), np.full((3, 1), 0.5, np.float32))[2].nu == 0.25
+
+
 def test_eager_and_compiled_updates_agree():
     params, grads = PROBLEM.draw(SINGLE)
     for factory, _, _ in RULES.values():
