@@ -201,3 +201,29 @@ def test_as_static_metadata():
     second = step(gradtx.adam(jnp.array(0.2)), START)  # another number under the same hash
     assert len(traces) == 2
     chex.assert_trees_all_close(jax.tree.map(lambda x: 2 * x, first), second)
+
+
+def test_values_made_in_a_trace_outlive_it():
+    @gradtx.transformation
+    def rooted(rate: Numeric):
+        factor = jnp.sqrt(rate)  # computed when the pair is made, perhaps within a trace
+        return gradtx.scale(factor)
+
+    for tx in (rooted(4.0), gradtx.sgd(gradtx.join_schedules([gradtx.constant_schedule(2.0), lambda n: 1.0], [3]))):
+        fresh = jax.tree.map(lambda x: x, tx)  # its pair is not made yet
+        inside = jax.jit(lambda grads, fresh=fresh: fresh.update(grads, fresh.init(grads))[0])(START)
+        outside = fresh.update(START, fresh.init(START))[0]
+        chex.assert_trees_all_equal(inside, outside)
+
+
+def test_hyperparameters_can_be_trained():
+    tx = gradtx.sgd(0.01)
+    first = train(tx)
+    learner = gradtx.adam(0.01)
+    state = learner.init(tx)
+    for _ in range(5):
+        updates, state = learner.update(jax.grad(train)(tx), state, tx)
+        tx = gradtx.apply_updates(tx, updates)
+    assert isinstance(tx, gradtx.GradientTransformation)
+    np.testing.assert_allclose(tx.learning_rate, 0.06, atol=0.01)
+    assert train(tx) < first
