@@ -91,7 +91,7 @@ def plateau_schedule(
 
     and replaces it then. After `patience` observations in a row that do not improve, the value is reduced, the count
     begins anew, and the next `cooldown` observations do not count (though they may become the best). The first
-    observation always improves unless it is infinitely bad or NaN; NaN never improves, as infinitely bad.
+    observation always improves, unless it is infinitely bad or NaN. NaN never improves.
 
     *Fed* by ``update(..., value=loss)`` at each update, before the value of that update is read, or by `observe` once
     an epoch. An update without ``value`` changes nothing. With ``accumulation_size=n``, n values are averaged into one
@@ -220,9 +220,7 @@ def as_metric(value: Any) -> jax.Array:
 
 def accumulate(state: PlateauState, metric: jax.Array) -> PlateauState:
     """The state after one more value: when there are enough, their average is judged."""
-    worst = state.settings.sign * jnp.inf
-    total = state.total + jnp.where(jnp.isnan(metric), worst, metric)
-    count = increment(state.count)
+    total, count = state.total + metric, increment(state.count)
     emptied = state._replace(total=jnp.zeros_like(total), count=jnp.zeros_like(count))
     judged = judge(emptied, total / count)
     waiting = state._replace(total=total, count=count)

@@ -169,8 +169,19 @@ def test_values_are_averaged_before_they_are_judged():
 
 def test_the_value_stops_at_the_minimum():
     made = plateau_schedule(1.0, 0.1, patience=1, min_value=0.05)
-    _, values = follow(made, jnp.ones(5))
+    state, values = follow(made, jnp.ones(5))
     np.testing.assert_allclose(values, [1, 0.1, 0.05, 0.05, 0.05], rtol=1e-6)
+    # Nothing is reduced further below it, so a minimum lowered later is not jumped to.
+    np.testing.assert_allclose(state.scale, 0.01, rtol=1e-6)
+
+
+def test_the_scale_stops_at_the_minimum():
+    tx = reduce_on_plateau(0.1, patience=1, min_scale=0.05)
+    state, scales = tx.init(jnp.ones(())), []
+    for _ in range(4):
+        scale, state = tx.update(jnp.ones(()), state, value=1.0)
+        scales.append(float(scale))
+    np.testing.assert_allclose(scales, [1, 0.1, 0.05, 0.05], rtol=1e-6)
 
 
 # --- the state --------------------------------------------------------------------------------------------------------
@@ -204,11 +215,9 @@ def test_an_update_without_value_changes_nothing():
 
 
 def test_the_state_shares_no_buffer_with_the_arguments():
-    made = plateau_schedule(jnp.array(1.0), jnp.array(0.5), jnp.array(1.0))
-    jax.jit(lambda state: made.update(state, value=1.0), donate_argnums=0)(made.init())
-    assert not any(x.is_deleted() for x in (made.init_value, made.factor, made.patience))
-    distinct = {x.unsafe_buffer_pointer() for x in jax.tree.leaves(made.init())}
-    assert len(distinct) == len(jax.tree.leaves(made.init()))
+    made = plateau_schedule(jnp.float32(1), jnp.float32(0.5), jnp.float32(1))
+    leaves = [*jax.tree.leaves(made.init()), made.init_value, made.factor, made.patience]
+    assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
 
 
 def test_nothing_is_nan_on_the_way():
