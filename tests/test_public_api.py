@@ -127,6 +127,7 @@ def test_an_algorithm_has_references(name: str) -> None:
 DIFFERENT = {
     "adadelta": {"learning_rate"},  # here 1, the method as published, when none is given
     "amsgrad": {"bias_correction_mu", "bias_correction_nu"},  # one argument for three conventions
+    "apply_if_finite": {"max_consecutive_errors"},  # here 5 when none is given
     "chain": {"args"},
     "global_norm": {"updates"},
     "inject_hyperparams": {"inner_factory", "static_args", "hyperparam_dtype"},  # `tunable` is the thing itself
@@ -138,6 +139,7 @@ DIFFERENT = {
     "partition": {"param_labels", "mask_compatible_extra_args"},
     "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
     "scale_by_learning_rate": {"learning_rate"},
+    "skip_large_updates": {"updates", "gradient_step", "params", "max_squared_norm"},  # a predicate there
 }
 """Where names are shared: the arguments of Optax that have another name or default here, or are missing."""
 

@@ -40,6 +40,7 @@ def masked(
     Raises:
       TreeMismatchError: the mask is not a prefix of the tree.
       ArgumentTypeError: a leaf of the mask is not a boolean.
+      ArgumentValueError: the mask's globs match no leaf of the params.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -52,7 +53,7 @@ def masked(
     member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> MaskedState:
-        return MaskedState(member.init(tree.keep(params, tree.resolve_mask(mask, params))))
+        return MaskedState(member.init(tree.keep(params, tree.select(mask, params))))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra: Any

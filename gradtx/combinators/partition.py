@@ -9,7 +9,7 @@ from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, alias, as_transformation, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_none
-from gradtx.tree.select import broadcast_prefix, matches
+from gradtx.tree.select import broadcast_prefix, matches, no_match
 from gradtx.typing import Params, State, Updates
 
 Labels = Any
@@ -44,6 +44,7 @@ def partition(
     Raises:
       ArgumentTypeError: `transforms` is not a mapping to transformations.
       ArgumentValueError: a leaf has a label that `transforms` lacks, or matches no glob; the message names the leaf.
+        Or a glob other than ``"*"`` is left without a leaf.
       TreeMismatchError: the labels are not a prefix of the tree.
 
     Example:
@@ -78,6 +79,8 @@ def partition(
 
     def init(params: Params) -> PartitionState:
         labels = labels_of(params)
+        if param_labels is None:
+            _refuse_idle_globs(members, labels, params)
         return PartitionState({k: tx.init(share(params, labels, k)) for k, tx in members.items()})
 
     def update(
@@ -96,6 +99,14 @@ def partition(
 
 multi_transform = alias("multi_transform", partition)
 """Optax's other name for `partition`."""
+
+
+def _refuse_idle_globs(globs: Mapping[Any, Any], labels: Any, params: Params) -> None:
+    """A glob that no leaf is left for is taken for a mistake, unless it is the ``"*"`` for leaves like no other."""
+    used = set(jax.tree.leaves(labels))
+    idle = next((glob for glob in globs if glob not in used and glob != "*"), None)
+    if jax.tree.leaves(params) and idle is not None:
+        raise no_match(idle, params)
 
 
 def _first_match(name: str, globs: Mapping[Any, Any]) -> str:

@@ -7,6 +7,8 @@ from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, resto
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Params, Updates
 
+_HINT = "pass the updates that update(...) returned for these params"
+
 
 def apply_updates(params: Params, updates: Updates) -> Params:
     r"""The parameters plus the updates, each leaf in its parameter's dtype: :math:`p \leftarrow p + u`.
@@ -29,13 +31,15 @@ def apply_updates(params: Params, updates: Updates) -> Params:
       >>> gradtx.apply_updates({"w": jnp.ones(2)}, {"w": jnp.array([0.5, -0.5])})["w"]
       Array([1.5, 0.5], dtype=float32)
     """
+    if updates is None and params is not None:
+        raise TreeMismatchError("updates like the params", got="None", hint=_HINT, origin="apply_updates")
     present = jax.tree.map(lambda u: not absent(u), updates, is_leaf=is_none)
     try:
         check_same_structure(present, params, "params")
         kept = keep(params, present)
         moved = map_leaves(lambda p, u: p + u, kept, read=(keep(updates, present),))
     except TreeMismatchError as error:
-        error.hint = "pass the updates that update(...) returned for these params"
+        error.hint = _HINT
         error.locate("apply_updates")
         raise
     return restore(cast_like(moved, kept), params)

@@ -167,13 +167,22 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
     return init, update
 
 
+def _schedule_for(origin: str, name: str, value: Any) -> Schedule:
+    """The schedule that a callable given for a number means; a factory that was not called is a mistake."""
+    if hasattr(value, "factory") and not isinstance(value, Value):
+        given = getattr(value, "__name__", repr(value))
+        got, hint = f"the factory {given!r}", f"call it: {given}(...)"
+        raise ArgumentTypeError(f"{name} to be a number or a schedule", got=got, hint=hint, origin=origin)
+    return as_schedule(value)
+
+
 def _make_factory(kind: str, function: Callable[P, Any]) -> Callable[P, GradientTransformation]:
     @functools.wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> GradientTransformation:
         arguments = check_arguments(factory, args, kwargs)
         for name, value in arguments.items():
             if factory.arguments[name].numeric and callable(value):
-                arguments[name] = as_schedule(value)
+                arguments[name] = _schedule_for(factory.name, name, value)
         made = GradientTransformation.of(factory, arguments)
         try:
             made.pair  # noqa: B018  a factory checks its arguments against one another when it is called

@@ -96,9 +96,8 @@ def adamw(
 
     Example:
       >>> import gradtx
-      >>> gradtx.expand(gradtx.adamw(gradtx.exponential_decay(1e-3, 100, 0.9), mask="*/kernel").replace(b1=0.95))
-      chain(scale_by_adam(b1=0.95), add_decayed_weights(weight_decay=0.0001, mask='*/kernel'), \
-scale_by_learning_rate(learning_rate=exponential_decay(init_value=0.001, transition_steps=100, decay_rate=0.9)))
+      >>> gradtx.expand(gradtx.adamw(0.1, mask="*/kernel")).transforms[1]
+      add_decayed_weights(weight_decay=0.0001, mask='*/kernel')
 
     References:
       - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101.

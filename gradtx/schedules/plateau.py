@@ -222,9 +222,9 @@ def accumulate(state: PlateauState, metric: jax.Array) -> PlateauState:
     """The state after one more value: when there are enough, their average is judged."""
     total, count = state.total + metric, increment(state.count)
     emptied = state._replace(total=jnp.zeros_like(total), count=jnp.zeros_like(count))
-    judged = judge(emptied, total / count)
+    judged = judge(emptied, total / as_float(count))
     waiting = state._replace(total=total, count=count)
-    enough = count >= state.settings.accumulation_size
+    enough = as_float(count) >= state.settings.accumulation_size
     chosen: PlateauState = jax.tree.map(lambda a, b: jnp.where(enough, a, b), judged, waiting)
     return chosen
 
@@ -238,7 +238,7 @@ def judge(state: PlateauState, observation: jax.Array) -> PlateauState:
     cooling = state.cooldown_count > 0
 
     bad = jnp.where(improved | cooling, 0, increment(state.plateau_count))
-    reduced = bad >= jnp.maximum(settings.patience, 1)
+    reduced = as_float(bad) >= jnp.maximum(settings.patience, 1)
     scale = jnp.where(reduced & (state.value > settings.min_value), state.scale * settings.factor, state.scale)
     cooldown = jnp.ceil(settings.cooldown).astype(jnp.int32)
     return state._replace(

@@ -27,6 +27,8 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
 
     Raises:
       MissingExtraError: `update` was called without ``params``.
+      ArgumentTypeError, ArgumentValueError, TreeMismatchError: the mask does not fit the params, or its globs match no
+        leaf of them.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -40,6 +42,7 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
     """
 
     def init(params: Params) -> EmptyState:
+        tree.select(mask, params)
         return EmptyState()
 
     def leaf(g: jax.Array, p: jax.Array) -> Any:

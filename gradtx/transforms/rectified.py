@@ -11,6 +11,7 @@ from gradtx.core import (
     Pair,
     abs_sq,
     alias,
+    as_float,
     complement_of_power,
     increment,
     nonzero,
@@ -109,10 +110,11 @@ def average_length(b2: Any, count: Any) -> jax.Array:
     :math:`\rho_t = 1 + t\,M(tq/2) - M(q/2)`, in which nothing cancels: in float32 at :math:`\beta_2 = 0.99999`,
     :math:`\rho_5` of the textbook form is off by more than its distance from the threshold 5.
     """
+    t = as_float(count)
     python = isinstance(b2, float | int)
     # The bound on b2 keeps q finite; the length differs from 1 by no more than it there.
     q: Any = -math.log(max(b2, 1e-30)) if python else -jnp.log1p(jnp.maximum(b2, 1e-6) - 1)
-    rho: jax.Array = 1 + count * _one_minus_langevin(count * q / 2) - _one_minus_langevin(q / 2)
+    rho: jax.Array = 1 + t * _one_minus_langevin(t * q / 2) - _one_minus_langevin(q / 2)
     return rho
 
 

@@ -12,7 +12,7 @@ from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes,
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
-from gradtx.tree.select import keep, resolve_mask, restore
+from gradtx.tree.select import keep, resolve_mask, restore, select
 
 __all__ = [
     "accumulator_dtype",
@@ -31,6 +31,7 @@ __all__ = [
     "map_nodes",
     "resolve_mask",
     "restore",
+    "select",
     "set_field",
     "squared_norm",
     "zeros_accumulator",

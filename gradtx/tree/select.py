@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.errors import ArgumentTypeError, TreeMismatchError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import difference, is_none, leaf_names
 from gradtx.typing import Mask, MaskedNode
 
@@ -52,7 +52,7 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
     """
     if mask is None:
         return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
-    if isinstance(mask, str) or (isinstance(mask, tuple | list) and mask and all(isinstance(g, str) for g in mask)):
+    if _is_glob(mask):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
     chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
     for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
@@ -61,6 +61,35 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
         at = jax.tree_util.keystr(path)
         raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
     return jax.tree.map(bool, chosen)
+
+
+def select(mask: Mask, params: Any) -> Any:
+    """`resolve_mask`, for ``init``: globs that match no leaf at all are taken for a mistake.
+
+    Raises:
+      ArgumentValueError: the mask is one glob or several, the tree has leaves, and none matches.
+    """
+    chosen = resolve_mask(mask, params)
+    if _is_glob(mask) and jax.tree.leaves(params) and not any(jax.tree.leaves(chosen)):
+        raise no_match(mask, params)
+    return chosen
+
+
+def no_match(glob: Any, params: Any) -> ArgumentValueError:
+    """The error for a glob that matches no leaf."""
+    names = [name for name in jax.tree.leaves(leaf_names(params)) if name]
+    shown = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
+    return ArgumentValueError(
+        f"a glob that is the first to match some leaf of {shown}",
+        got=f"{glob!r}",
+        hint="'*' matches '/' too, but '*/kernel' does not match a leaf 'kernel' at the top",
+    )
+
+
+def _is_glob(mask: Mask) -> bool:
+    if isinstance(mask, str):
+        return True
+    return isinstance(mask, tuple | list) and bool(mask) and all(isinstance(g, str) for g in mask)
 
 
 def _concrete(x: Any) -> bool:

@@ -78,9 +78,8 @@ def test_everything(mask):
     chex.assert_trees_all_equal(tx.update(GRADS, tx.init(PARAMS))[0], plain.update(GRADS, plain.init(PARAMS))[0])
 
 
-@pytest.mark.parametrize("mask", [False, "nothing"])
-def test_nothing(mask):
-    tx = gradtx.masked(gradtx.scale_by_adam(), mask)
+def test_nothing():
+    tx = gradtx.masked(gradtx.scale_by_adam(), False)
     chex.assert_trees_all_equal(tx.update(GRADS, tx.init(PARAMS))[0], GRADS)
     assert jax.tree.leaves(tx.init(PARAMS)) == [0]
 

@@ -205,7 +205,7 @@ def test_a_factory_or_a_class_is_no_schedule(make):
     with pytest.raises(ArgumentTypeError) as error:
         make(rate=gradtx.constant_schedule)
     assert str(error.value) == (
-        "gradtx.custom_schedule: expected a function of the step, got the factory 'constant_schedule'; "
+        "gradtx.example: expected rate to be a number or a schedule, got the factory 'constant_schedule'; "
         "call it: constant_schedule(...)"
     )
     with pytest.raises(ArgumentTypeError, match="expected a function of the step, got <class 'float'>"):

@@ -91,7 +91,7 @@ def test_copies_are_equal_and_work(text, duplicate):
     assert type(again) is type(value)
     assert hash(again) == hash(value)
     if "array" not in text and "mask={" not in text:
-        params = {"a": {"bias": jnp.ones(2)}}
+        params = {"x": {"a": jnp.ones(2), "bias": jnp.ones(2)}}
         assert jax.tree.structure(again.init(params)) == jax.tree.structure(value.init(params))
 
 
