@@ -62,7 +62,7 @@ VARIANTS: dict[str, Any] = {
     "sgd+nesterov": gradtx.sgd(0.1, momentum=0.9, nesterov=True),
     "adagrad+eps_outside": gradtx.adagrad(0.1, eps_in_sqrt=False),
     "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
-    "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: 0.9 - 0.1 / (step + 1)),
+    "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
     "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),
     "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
