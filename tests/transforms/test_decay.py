@@ -18,7 +18,6 @@ MASKS = {
     "function": (lambda updates: {"dense": {"kernel": False, "bias": True}, "norm": {"scale": False}}, (0, 1, 0)),
     "glob": ("*/kernel", (1, 0, 0)),
     "globs": (("*/bias", "norm/*"), (0, 1, 1)),
-    "glob without a match": ("*/embedding", (0, 0, 0)),
     "nothing": (False, (0, 0, 0)),
 }
 
@@ -48,6 +47,11 @@ def test_a_mask_chooses_the_leaves(name):
     actual = [float(x[0]) for x in (updates["dense"]["kernel"], updates["dense"]["bias"], updates["norm"]["scale"])]
     expected = [g + 0.5 * p * c for g, p, c in zip((0.1, 0.2, 0.3), (2.0, 4.0, 8.0), chosen, strict=True)]
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_a_glob_that_matches_nothing_is_an_error():
+    with pytest.raises(gradtx.errors.ArgumentValueError, match=r"^gradtx.add_decayed_weights: .*'\*/embedding'"):
+        gradtx.add_decayed_weights(0.5, "*/embedding").update(PARAMS, gradtx.EmptyState(), PARAMS)
 
 
 def test_the_decay_may_follow_a_schedule():
