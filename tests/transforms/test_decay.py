@@ -51,7 +51,7 @@ def test_a_mask_chooses_the_leaves(name):
 
 def test_a_glob_that_matches_nothing_is_an_error():
     with pytest.raises(gradtx.errors.ArgumentValueError, match=r"^gradtx.add_decayed_weights: .*'\*/embedding'"):
-        gradtx.add_decayed_weights(0.5, "*/embedding").update(PARAMS, gradtx.EmptyState(), PARAMS)
+        gradtx.add_decayed_weights(0.5, "*/embedding").init(PARAMS)
 
 
 def test_the_decay_may_follow_a_schedule():
