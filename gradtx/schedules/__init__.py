@@ -10,10 +10,9 @@ from gradtx.schedules.decay import (
     inverse_time_decay,
     linear_schedule,
     natural_exp_decay,
-    piecewise_constant_schedule,
-    piecewise_interpolate_schedule,
     polynomial_schedule,
 )
+from gradtx.schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
 from gradtx.schedules.plateau import PlateauSettings, PlateauState, observe, plateau_schedule
 from gradtx.schedules.warmup import (
     warmup_constant_schedule,

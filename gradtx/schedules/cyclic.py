@@ -11,7 +11,8 @@ import numpy as np
 from gradtx.core import Schedule, as_float, schedule
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.schedules.compose import exceeds, join_schedules
-from gradtx.schedules.decay import cosine, interpolate, linear
+from gradtx.schedules.decay import cosine, linear
+from gradtx.schedules.piecewise import interpolate
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule
 from gradtx.typing import Fraction, NonNegative, Numeric, Positive
 
