@@ -89,26 +89,14 @@ def test_a_public_name_has_a_summary(name: str) -> None:
     assert not line.startswith(f"{name.rpartition('.')[2]}("), "the docstring a named tuple makes of its fields"
 
 
-WITHOUT_EXAMPLE = {
-    "add_schedules",
-    "constant_schedule",
-    "custom_schedule",
-    "divide_schedules",
-    "from_functions",
-    "multiply_schedules",
-    "subtract_schedules",
-}
-"""What an operator makes, and what takes one line: the pages about schedules and transformations show them."""
-
-
 @pytest.mark.parametrize("name", FACTORIES)
 def test_a_docstring_has_its_sections(name: str) -> None:
     factory, text = FACTORIES[name], inspect.getdoc(FACTORIES[name].function) or ""
     sections = dict(re.findall(r"^(\w+):\n((?:  .*\n|\n)*)", text + "\n", re.MULTILINE))
     described = re.findall(r"^  \*?(\w+): ", sections.get("Args", ""), re.MULTILINE)
     assert described == list(factory.arguments), "Args describes each argument, in order"
-    assert factory.kind == "schedule" or "State" in sections or name == "from_functions"
-    assert ">>> " in sections.get("Example", "") or name in WITHOUT_EXAMPLE
+    assert factory.kind == "schedule" or "State" in sections
+    assert ">>> " in sections.get("Example", "")
 
 
 ALGORITHMS = {"adam", "adaptive", "lookahead", "ranger", "rectified", "sgd", "sign"}

@@ -153,6 +153,14 @@ def custom_schedule(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     Args:
       function: maps a step (int32 []) to a number; it is traced, so it must be written with `jax.numpy`.
+
+    Raises:
+      ArgumentTypeError: it is not a function, or a factory that was not called.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.custom_schedule(lambda step: 1.0 / (step + 1)).sample(4).tolist()
+      [1.0, 0.5, 0.3333333432674408, 0.25]
     """
     if not callable(function) or isinstance(function, type):
         raise ArgumentTypeError("a function of the step", got=repr(function))
@@ -191,6 +199,11 @@ def constant_schedule(value: Numeric) -> Callable[[Any], Any]:
 
     Args:
       value: any finite number.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.constant_schedule(0.5).sample(3).tolist()
+      [0.5, 0.5, 0.5]
     """
     return lambda step: jnp.broadcast_to(as_float(value), jnp.broadcast_shapes(jnp.shape(value), jnp.shape(step)))
 
@@ -202,6 +215,11 @@ def add_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], A
     Args:
       left: a schedule or number.
       right: a schedule or number.
+
+    Example:
+      >>> import gradtx
+      >>> (gradtx.constant_schedule(0.5) + 1.0).sample(2).tolist()
+      [1.5, 1.5]
     """
     return _operate(jnp.add, left, right)
 
@@ -213,6 +231,11 @@ def subtract_schedules(left: Operand, right: Operand) -> Stateful | Callable[[An
     Args:
       left: a schedule or number.
       right: a schedule or number.
+
+    Example:
+      >>> import gradtx
+      >>> (gradtx.constant_schedule(0.5) - 1.0).sample(2).tolist()
+      [-0.5, -0.5]
     """
     return _operate(jnp.subtract, left, right)
 
@@ -224,6 +247,11 @@ def multiply_schedules(left: Operand, right: Operand) -> Stateful | Callable[[An
     Args:
       left: a schedule or number.
       right: a schedule or number.
+
+    Example:
+      >>> import gradtx
+      >>> (gradtx.constant_schedule(0.5) * 3.0).sample(2).tolist()
+      [1.5, 1.5]
     """
     return _operate(jnp.multiply, left, right)
 
@@ -235,5 +263,10 @@ def divide_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any]
     Args:
       left: a schedule or number.
       right: a schedule or number; its value must not be zero.
+
+    Example:
+      >>> import gradtx
+      >>> (gradtx.constant_schedule(0.5) / 2.0).sample(2).tolist()
+      [0.25, 0.25]
     """
     return _operate(jnp.divide, left, right)

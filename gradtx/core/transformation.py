@@ -244,6 +244,18 @@ def from_functions(init: Callable[..., Any], update: Callable[..., Any]) -> Pair
       init: ``init(params) -> state``.
       update: ``update(updates, state, params=None, **extra) -> (updates, state)``; of the extras, those it has
         parameters for are passed on.
+
+    State:
+      What `init` returns.
+
+    Raises:
+      ArgumentTypeError: one of them is not a function.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, gradtx
+      >>> halve = gradtx.from_functions(lambda params: (), lambda updates, state, params=None: (updates / 2, state))
+      >>> gradtx.chain(halve, gradtx.sgd(1.0)).update(jnp.ones(2), ((), gradtx.EmptyState()))[0]
+      Array([-0.5, -0.5], dtype=float32)
     """
     for name, function in (("init", init), ("update", update)):
         if not callable(function):
