@@ -2,9 +2,6 @@
 
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
 from gradtx.typing import Mask, Params, State, Updates
@@ -61,7 +58,7 @@ def masked(
         chosen = tree.resolve_mask(mask, updates)
         part = None if params is None else tree.keep(params, chosen)
         changed, inner_state = member.update(tree.keep(updates, chosen), state.inner_state, part, **extra)
-        rest = jax.tree.map(jnp.zeros_like, updates) if unselected == "freeze" else updates
+        rest = tree.zeros_like(updates) if unselected == "freeze" else updates
         return tree.restore(changed, rest), MaskedState(inner_state)
 
     return init, update

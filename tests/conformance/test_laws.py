@@ -31,6 +31,21 @@ NO_DESCENT = {
 }
 """Transformations that do not move along the gradient, with the reason."""
 
+MOVES_WITHOUT_GRADIENT = {
+    "adamw": "weight decay",
+    "adamw+mask": "weight decay",
+    "chain": "its member is adamw",
+    "scale_by_yogi": "its first moment begins at 1e-6",
+    "yogi": "its first moment begins at 1e-6",
+}
+"""Transformations that move parameters whose gradients are zero, with the reason."""
+
+UNCLIPPED_BY_NAN = {
+    "chain": "its first member is clip_by_global_norm",
+    "clip_by_global_norm": "a norm that is NaN clips nothing, so that the other leaves stay finite, if longer",
+}
+"""Transformations in which a NaN in one leaf undoes the shrinking of the others, with the reason."""
+
 GUARDS = {
     "apply_if_finite": "a NaN anywhere skips the whole update: that is its purpose",
     "skip_large_updates": "a norm that is NaN skips the whole update: that is its purpose",
@@ -208,7 +223,7 @@ def test_zero_gradients_for_long_do_nothing_bad(name):
     zeros = jax.tree.map(lambda p: jnp.zeros((300, *p.shape)), params)
     final, state = jax.jit(lambda p, g: run(tx, p, g))(params, zeros)
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((final, state)))
-    if "adamw" not in name and "chain" not in name and "yogi" not in name:
+    if name not in MOVES_WITHOUT_GRADIENT:
         close(final, params)
 
 
@@ -221,8 +236,7 @@ def test_one_nan_leaf_leaves_the_others_right(name):
     got, _ = run(tx, params, spoilt)
     if name.partition("+")[0] in GUARDS:
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(got))
-    elif name == "chain" or name == "clip_by_global_norm":
-        # A NaN in the norm means no clipping for that update: the others are finite, if longer.
+    elif name in UNCLIPPED_BY_NAN:
         assert bool(jnp.all(jnp.isfinite(got["dense"]["kernel"])))
     else:
         close(got["dense"]["kernel"], expected["dense"]["kernel"])
@@ -237,6 +251,16 @@ def test_absent_gradients_leave_parameters_and_state(name):
     after, new_state = step_once(tx, params, state, grads, 0)
     np.testing.assert_array_equal(after["pair"][0], params["pair"][0])
     assert describe(new_state) == describe(state)
+
+
+@every
+def test_integer_parameters_are_passed_over(name):
+    tx, params = TRANSFORMATIONS[name], {"kernel": jnp.ones((2, 2)), "table": jnp.arange(3)}
+    grads = jax.grad(lambda p: jnp.sum(p["kernel"] ** 2), allow_int=True)(params)
+    assert grads["table"].dtype == jax.dtypes.float0
+    after, state = step_once(tx, params, tx.init(params), grads, 0)
+    chex.assert_trees_all_equal(after["table"], params["table"])
+    assert describe(state) == describe(tx.init(params))
 
 
 @every
