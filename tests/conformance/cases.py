@@ -7,6 +7,7 @@ beside it, in `test_laws.py`.
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -126,10 +127,41 @@ def gradients(params: Any, steps: int = STEPS, seed: int = 1) -> Any:
     return treedef.unflatten([draw(index, leaf) for index, leaf in enumerate(leaves)])
 
 
+def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
+    r"""The standard extras of one step, all of one loss around the current params :math:`p`, with gradient g there.
+
+    .. math:: f(q) = 1 + \cos(e\, i) + \mathrm{Re} \langle g, q - p \rangle + 0.05\, |q - p|^2
+
+    Functions that are not called cost nothing.
+    """
+    value = jnp.asarray(1.0 + jnp.cos(index * math.e), jnp.result_type(float))
+
+    def each(leaf: Any, absent: Callable[[Any], Any], q: Any) -> Any:
+        def visit(g: Any, x: Any, p: Any) -> Any:
+            return absent(g) if g is None or g.dtype == jax.dtypes.float0 else leaf(g, x - p)
+
+        return jax.tree.map(visit, grads, q, params, is_leaf=lambda x: x is None)
+
+    def value_fn(q: Any) -> jax.Array:
+        terms = each(lambda g, d: jnp.sum(jnp.real(jnp.conj(g + 0.05 * d) * d), dtype=value.dtype), lambda g: None, q)
+        return sum(jax.tree.leaves(terms), start=value)
+
+    def grad_fn(q: Any) -> Any:
+        return each(lambda g, d: (g + 0.1 * d).astype(g.dtype), lambda g: g, q)
+
+    return {
+        "value": value,
+        "grad": grads,
+        "value_fn": value_fn,
+        "grad_fn": grad_fn,
+        "value_and_grad_fn": lambda q: (value_fn(q), grad_fn(q)),
+        "key": jax.random.key(index),
+    }
+
+
 def step_once(tx: Any, params: Any, state: Any, grads: Any, index: Any) -> tuple[Any, Any]:
-    """One training step; the loss is an arbitrary function of the step."""
-    value = jnp.asarray(1.0 + jnp.cos(index * math.e), jnp.float32)
-    updates, state = tx.update(grads, state, params, value=value)
+    """One training step, with every standard extra."""
+    updates, state = tx.update(grads, state, params, **extras(params, grads, index))
     return gradtx.apply_updates(params, updates), state
 
 
