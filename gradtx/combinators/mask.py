@@ -3,7 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
+from gradtx.core import GradientTransformation, Pair, as_transformation, restrict, transformation
 from gradtx.typing import Mask, Params, State, Updates
 
 
@@ -57,6 +57,7 @@ def masked(
     ) -> tuple[Updates, State]:
         chosen = tree.resolve_mask(mask, updates)
         part = None if params is None else tree.keep(params, chosen)
+        extra = restrict(extra, params, chosen)
         changed, inner_state = member.update(tree.keep(updates, chosen), state.inner_state, part, **extra)
         rest = tree.zeros_like(updates) if unselected == "freeze" else updates
         return tree.restore(changed, rest), MaskedState(inner_state)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, alias, as_transformation, transformation
+from gradtx.core import GradientTransformation, Pair, alias, as_transformation, restrict, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_none
 from gradtx.tree.select import broadcast_prefix, matches, no_match
@@ -74,14 +74,14 @@ def partition(
                 raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at)
         return labels
 
-    def share(whole: Any, labels: Any, label: Any) -> Any:
-        return tree.keep(whole, jax.tree.map(lambda x: x == label, labels))
+    def labelled(labels: Any, label: Any) -> Any:
+        return jax.tree.map(lambda x: x == label, labels)
 
     def init(params: Params) -> PartitionState:
         labels = labels_of(params)
         if param_labels is None:
             _refuse_idle_globs(members, labels, params)
-        return PartitionState({k: tx.init(share(params, labels, k)) for k, tx in members.items()})
+        return PartitionState({k: tx.init(tree.keep(params, labelled(labels, k))) for k, tx in members.items()})
 
     def update(
         updates: Updates, state: PartitionState, params: Params | None = None, **extra: Any
@@ -89,8 +89,10 @@ def partition(
         labels = labels_of(updates)
         states, result = {}, updates
         for k, tx in members.items():
-            part = None if params is None else share(params, labels, k)
-            changed, states[k] = tx.update(share(updates, labels, k), state.inner_states[k], part, **extra)
+            chosen = labelled(labels, k)
+            part = None if params is None else tree.keep(params, chosen)
+            inner_extra = restrict(extra, params, chosen)
+            changed, states[k] = tx.update(tree.keep(updates, chosen), state.inner_states[k], part, **inner_extra)
             result = tree.restore(changed, result)
         return result, PartitionState(states)
 

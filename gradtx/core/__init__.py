@@ -1,6 +1,13 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
+from gradtx.core.evaluation import (
+    grad_function,
+    restrict,
+    value_and_ascent,
+    value_and_grad_function,
+    value_function,
+)
 from gradtx.core.hyperparams import (
     TunableState,
     get_hyperparams,
@@ -66,6 +73,7 @@ __all__ = [
     "from_config",
     "from_functions",
     "get_hyperparams",
+    "grad_function",
     "increment",
     "inject_hyperparams",
     "leafwise",
@@ -75,6 +83,7 @@ __all__ = [
     "optimizer",
     "parse",
     "registry",
+    "restrict",
     "safe_sqrt",
     "schedule",
     "set_hyperparams",
@@ -83,5 +92,8 @@ __all__ = [
     "to_config",
     "transformation",
     "tunable",
+    "value_and_ascent",
+    "value_and_grad_function",
+    "value_function",
     "zero_count",
 ]

@@ -1,0 +1,114 @@
+"""Values and gradients at other points: the extras ``value_fn``, ``grad_fn`` and ``value_and_grad_fn``.
+
+A caller passes whichever it has, closed over the batch and the key of the step; the others are derived. The gradient
+of a complex leaf is the direction of steepest ascent, the conjugate of what `jax.grad` returns.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx import tree
+from gradtx.errors import MissingExtraError
+from gradtx.typing import Params, Updates
+
+ValueFn = Callable[[Params], jax.Array]
+GradFn = Callable[[Params], Updates]
+ValueAndGradFn = Callable[[Params], tuple[jax.Array, Updates]]
+
+FUNCTIONS = ("value_fn", "grad_fn", "value_and_grad_fn")
+"""The extras that are functions of the parameters."""
+
+
+def value_function(extra: Mapping[str, Any]) -> ValueFn:
+    """``value_fn`` of the extras, or one made of ``value_and_grad_fn``.
+
+    Raises:
+      MissingExtraError: neither was passed.
+    """
+    value_fn, value_and_grad_fn = extra.get("value_fn"), extra.get("value_and_grad_fn")
+    if value_fn is not None:
+        return value_fn  # type: ignore[no-any-return]
+    if value_and_grad_fn is not None:
+        return lambda params: value_and_grad_fn(params)[0]
+    raise _missing("value_fn")
+
+
+def grad_function(extra: Mapping[str, Any]) -> GradFn:
+    """``grad_fn`` of the extras, or one made of ``value_and_grad_fn`` or of ``value_fn``.
+
+    Raises:
+      MissingExtraError: none was passed.
+    """
+    if extra.get("grad_fn") is not None:
+        return extra["grad_fn"]  # type: ignore[no-any-return]
+    if all(extra.get(name) is None for name in FUNCTIONS):
+        raise _missing("grad_fn")
+    value_and_grad_fn = value_and_grad_function(extra)
+    return lambda params: value_and_grad_fn(params)[1]
+
+
+def value_and_grad_function(extra: Mapping[str, Any]) -> ValueAndGradFn:
+    """``value_and_grad_fn`` of the extras, or one made of ``value_fn``, with ``grad_fn`` if that was passed too.
+
+    Raises:
+      MissingExtraError: neither ``value_and_grad_fn`` nor ``value_fn`` was passed.
+    """
+    value_fn, grad_fn, both = (extra.get(name) for name in FUNCTIONS)
+    if both is not None:
+        return both  # type: ignore[no-any-return]
+    if value_fn is None:
+        raise _missing("value_and_grad_fn")
+    if grad_fn is None:
+        return value_and_ascent(value_fn)
+    return lambda params: (value_fn(params), grad_fn(params))
+
+
+def value_and_ascent(value_fn: ValueFn) -> ValueAndGradFn:
+    """`jax.value_and_grad`, with directions of steepest ascent at complex leaves and no gradient at integer ones."""
+    differentiate = jax.value_and_grad(value_fn, allow_int=True)
+
+    def value_and_grad_fn(params: Params) -> tuple[jax.Array, Updates]:
+        value, grads = differentiate(params)
+        return value, jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
+
+    return value_and_grad_fn
+
+
+def restrict(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> dict[str, Any]:
+    """The extras for a member that sees some leaves only: gradients at these, and functions of them.
+
+    The other leaves are held at their values in `params`.
+
+    Args:
+      extra: the extras for the whole tree.
+      params: the whole tree.
+      chosen: a tree of booleans, True at the leaves the member sees.
+    """
+    value_fn, grad_fn, both = (extra.get(name) for name in FUNCTIONS)
+    restricted = dict(extra)
+    if extra.get("grad") is not None:
+        restricted["grad"] = tree.keep(extra["grad"], chosen)
+    if params is None:
+        return restricted
+    if value_fn is not None:
+        restricted["value_fn"] = lambda part: value_fn(tree.restore(part, params))
+    if grad_fn is not None:
+        restricted["grad_fn"] = lambda part: tree.keep(grad_fn(tree.restore(part, params)), chosen)
+    if both is not None:
+
+        def part_value_and_grad(part: Params) -> tuple[jax.Array, Updates]:
+            value, grads = both(tree.restore(part, params))
+            return value, tree.keep(grads, chosen)
+
+        restricted["value_and_grad_fn"] = part_value_and_grad
+    return restricted
+
+
+def _missing(keyword: str) -> MissingExtraError:
+    hint = f"training.build_step passes it; by hand, pass {keyword}, a function of the params for this step's batch"
+    return MissingExtraError(
+        f"update(..., {keyword}=...)", got="neither it nor a function it can be made of", hint=hint
+    )

@@ -1,0 +1,3 @@
+"""The training step that feeds every transformation."""
+
+__all__: list[str] = []
