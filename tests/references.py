@@ -305,6 +305,19 @@ def clip_by_global_norm(leaves: list[Any], max_norm: float) -> tuple[list[Any], 
     return [g * (max_norm / norm if norm > max_norm else 1.0) for g in leaves], norm
 
 
+def private_mean(examples: dict[str, Any], bound: float) -> tuple[dict[str, Any], int]:
+    """Abadi et al., algorithm 1 without noise: the mean of the clipped gradients of a batch, and how many were."""
+    count = len(next(iter(examples.values())))
+    total = {name: np.zeros(g.shape[1:], g.dtype) for name, g in examples.items()}
+    outside = 0
+    for i in range(count):
+        clipped, norm = clip_by_global_norm([g[i] for g in examples.values()], bound)
+        outside += norm > bound
+        for name, g in zip(total, clipped, strict=True):
+            total[name] = total[name] + g
+    return {name: g / count for name, g in total.items()}, outside
+
+
 def centralize(g: Any, output_axes: tuple[int, ...]) -> Any:
     """Yong et al.: each output's slice of the gradient minus the mean of that slice."""
     g = np.array(g)

@@ -99,7 +99,7 @@ def test_a_docstring_has_its_sections(name: str) -> None:
     assert ">>> " in sections.get("Example", "")
 
 
-ALGORITHMS = {"adam", "adaptive", "lookahead", "ranger", "rectified", "sgd", "sign"}
+ALGORITHMS = {"adam", "adaptive", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
 """Families whose members are somebody's idea."""
 
 
@@ -117,6 +117,8 @@ DIFFERENT = {
     "amsgrad": {"bias_correction_mu", "bias_correction_nu"},  # one argument for three conventions
     "apply_if_finite": {"max_consecutive_errors"},  # here 5 when none is given
     "chain": {"args"},
+    "differentially_private_aggregate": {"key", "seed"},  # the key comes with each update
+    "dpsgd": {"seed"},
     "global_norm": {"updates"},
     "inject_hyperparams": {"inner_factory", "static_args", "hyperparam_dtype"},  # `tunable` is the thing itself
     "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},

@@ -79,7 +79,7 @@ class GradientTransformation(Value):
 
     def _build(self, arguments: dict[str, Any]) -> Pair:
         init, update = self.factory.call(self.factory.function, arguments)
-        return init, _accepting_extras(update)
+        return init, accepting_extras(update)
 
     @functools.cached_property
     def _state_type(self) -> type:
@@ -263,21 +263,18 @@ def from_functions(init: Callable[..., Any], update: Callable[..., Any]) -> Pair
     return init, update
 
 
-def _accepting_extras(update: Callable[..., Any]) -> Update:
-    """An update function that ignores the extras it has no parameters for."""
+def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, ignoring the extras it has no parameters for."""
     try:
-        parameters = inspect.signature(update).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return update
+        return function
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return update
+        return function
     known = set(parameters)
 
-    def filtered(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
-        result: tuple[Updates, State] = update(
-            updates, state, params, **{name: x for name, x in extra.items() if name in known}
-        )
-        return result
+    def filtered(*args: Any, **extra: Any) -> Any:
+        return function(*args, **{name: x for name, x in extra.items() if name in known})
 
     return filtered
 

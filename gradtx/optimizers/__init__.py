@@ -3,7 +3,10 @@
 from gradtx.optimizers.adam import adabelief, adam, adamw, amsgrad, nadam, radam, yogi
 from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
 from gradtx.optimizers.ranger import ranger
-from gradtx.optimizers.sgd import sgd
+from gradtx.optimizers.sgd import (
+    dpsgd,
+    sgd,
+)
 
 __all__ = [
     "adabelief",
@@ -12,6 +15,7 @@ __all__ = [
     "adam",
     "adamw",
     "amsgrad",
+    "dpsgd",
     "nadam",
     "radam",
     "ranger",

@@ -23,6 +23,10 @@ from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
 from gradtx.transforms.plateau import reduce_on_plateau
+from gradtx.transforms.privacy import (
+    differentially_private_aggregate,
+    per_example_global_norm_clip,
+)
 from gradtx.transforms.rectified import scale_by_radam, scale_by_rectified_adam
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.transforms.sign import scale_by_sign
@@ -42,8 +46,10 @@ __all__ = [
     "centralize",
     "clip",
     "clip_by_global_norm",
+    "differentially_private_aggregate",
     "ema",
     "identity",
+    "per_example_global_norm_clip",
     "reduce_on_plateau",
     "scale",
     "scale_by_adadelta",

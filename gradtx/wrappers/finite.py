@@ -10,6 +10,7 @@ from gradtx import tree
 from gradtx.core import (
     GradientTransformation,
     Pair,
+    accepting_extras,
     as_transformation,
     complement_of_power,
     increment,
@@ -125,7 +126,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
     Args:
       inner: the transformation to guard.
       predicate: ``predicate(updates, params, **extra) -> bool []``, called with the updates as they arrive, the
-        params (``None`` if none were passed) and all extras; it is traced. It has no text.
+        params (``None`` if none were passed) and the extras it has parameters for; it is traced. It has no text.
 
     State:
       `SkipIfState`: a counter, and the inner state.
@@ -135,7 +136,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
 
     Example:
       >>> import jax.numpy as jnp, gradtx
-      >>> def spike(updates, params, *, value, **extra):
+      >>> def spike(updates, params, value):
       ...     return value > 10.0
       >>> tx = gradtx.skip_if(gradtx.sgd(0.1), spike)
       >>> tx.update(jnp.ones(1), tx.init(jnp.zeros(1)), value=11.0)[0]
@@ -144,6 +145,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
     member = as_transformation(inner, "inner to be a transformation")
     if not callable(predicate):
         raise ArgumentTypeError("predicate to be a function", got=repr(predicate))
+    holds = accepting_extras(predicate)
 
     def init(params: Params) -> SkipIfState:
         return SkipIfState(zero_count(), member.init(params))
@@ -151,7 +153,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
     def update(
         updates: Updates, state: SkipIfState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        skip = jnp.asarray(predicate(updates, params, **extra))
+        skip = jnp.asarray(holds(updates, params, **extra))
         run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
         changed, inner_state = _update_or_skip(skip, run, updates, state.inner_state)
         return changed, SkipIfState(jnp.where(skip, increment(state.skipped), state.skipped), inner_state)

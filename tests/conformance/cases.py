@@ -22,6 +22,8 @@ ARGUMENTS: dict[str, Any] = {
     "step_size_fn": -0.1,
     "max_delta": 0.5,
     "max_norm": 1.0,
+    "l2_norm_clip": 1.0,
+    "noise_multiplier": 0.1,
     "inner": gradtx.adam(0.1),
     "mask": "*kernel",
     "transforms": {"*kernel": gradtx.adam(0.1), "*": gradtx.sgd(0.1, momentum=0.9)},
@@ -77,6 +79,10 @@ VARIANTS: dict[str, Any] = {
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
+
+
+EXAMPLES = ("differentially_private_aggregate", "dpsgd")
+"""Factories whose transformations take the gradient of each example."""
 
 
 def make(name: str, factory: Any) -> Any:
@@ -159,9 +165,16 @@ def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
     }
 
 
+def as_given(tx: Any, grads: Any) -> Any:
+    """The gradients as a transformation takes them: for `EXAMPLES`, those of two equal examples."""
+    if not any(name in repr(tx) for name in EXAMPLES):
+        return grads
+    return jax.tree.map(lambda g: g if g.dtype == jax.dtypes.float0 else jnp.stack([g, g]), grads)
+
+
 def step_once(tx: Any, params: Any, state: Any, grads: Any, index: Any) -> tuple[Any, Any]:
     """One training step, with every standard extra."""
-    updates, state = tx.update(grads, state, params, **extras(params, grads, index))
+    updates, state = tx.update(as_given(tx, grads), state, params, **extras(params, grads, index))
     return gradtx.apply_updates(params, updates), state
 
 

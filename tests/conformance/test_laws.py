@@ -14,6 +14,7 @@ from tests.conformance.cases import (
     STEPS,
     TRANSFORMATIONS,
     VALUES,
+    as_given,
     gradients,
     params_like,
     run,
@@ -33,6 +34,8 @@ MOVES_WITHOUT_GRADIENT = {
     "adamw": "weight decay",
     "adamw+mask": "weight decay",
     "chain": "its member is adamw",
+    "differentially_private_aggregate": "noise",
+    "dpsgd": "noise",
     "scale_by_yogi": "its first moment begins at 1e-6",
     "yogi": "its first moment begins at 1e-6",
 }
@@ -45,10 +48,12 @@ UNCLIPPED_BY_NAN = {
 """Transformations in which a NaN in one leaf undoes the shrinking of the others, with the reason."""
 
 GUARDS = {
+    "differentially_private_aggregate": "an example with a NaN anywhere is left out: that bounds its influence",
+    "dpsgd": "an example with a NaN anywhere is left out: that bounds its influence",
     "apply_if_finite": "a NaN anywhere skips the whole update: that is its purpose",
     "skip_large_updates": "a norm that is NaN skips the whole update: that is its purpose",
 }
-"""Wrappers that answer a NaN in one leaf by skipping the update of all, with the reason."""
+"""Transformations that answer a NaN in one leaf by skipping the update of all, with the reason."""
 
 SCALINGS = {name for name in REGISTRY if name.startswith("scale_by_")} - {"scale_by_learning_rate", "scale_by_schedule"}
 DIRECTIONS = SCALINGS | {
@@ -56,6 +61,7 @@ DIRECTIONS = SCALINGS | {
     "centralize",
     "chain+empty",
     "clip",
+    "differentially_private_aggregate",
     "clip_by_global_norm",
     "ema",
     "identity",
@@ -208,7 +214,7 @@ def test_strict_promotion_of_dtypes_is_no_obstacle(name):
     tx, params = TRANSFORMATIONS[name], params_like()
     with jax.numpy_dtype_promotion("strict"):
         state = tx.init(params)
-        tx.update(params, state, params, value=jnp.float32(1.0))
+        tx.update(as_given(tx, params), state, params, value=jnp.float32(1.0), key=jax.random.key(0))
 
 
 @every
@@ -261,7 +267,7 @@ def test_integer_parameters_are_passed_over(name):
 @pytest.mark.parametrize("params", [{}, (), [], {"a": None}], ids=repr)
 def test_empty_trees(name, params):
     tx = TRANSFORMATIONS[name]
-    updates, _ = tx.update(params, tx.init(params), params, value=1.0)
+    updates, _ = tx.update(params, tx.init(params), params, value=1.0, key=jax.random.key(0))
     assert updates == params
 
 
@@ -371,11 +377,11 @@ def test_descends_on_a_parabola(name):
     def loss(p):
         return jnp.sum((p["kernel"] - 0.3) ** 2)
 
-    def body(carry, _):
+    def body(carry, index):
         p, state = carry
         value, g = jax.value_and_grad(loss)(p)
-        updates, state = tx.update(g, state, p, value=value)
+        updates, state = tx.update(as_given(tx, g), state, p, value=value, key=jax.random.key(index))
         return (gradtx.apply_updates(p, updates), state), None
 
-    final = jax.lax.scan(body, (params, tx.init(params)), length=60)[0][0]
+    final = jax.lax.scan(body, (params, tx.init(params)), jnp.arange(60))[0][0]
     assert float(loss(final)) < float(loss(params))

@@ -87,6 +87,10 @@ COMPOSITIONS = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "dpsgd": (
+        gradtx.dpsgd(0.5, 1.0, 0.25),
+        chain(gradtx.differentially_private_aggregate(1.0, 0.25), gradtx.sgd(0.5)),
+    ),
     "adam": (gradtx.adam(0.5), chain(gradtx.scale_by_adam(), RATE)),
     "adamw": (gradtx.adamw(0.5), chain(gradtx.scale_by_adam(), gradtx.add_decayed_weights(1e-4), RATE)),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
