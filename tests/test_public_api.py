@@ -123,6 +123,7 @@ DIFFERENT = {
     "inject_hyperparams": {"inner_factory", "static_args", "hyperparam_dtype"},  # `tunable` is the thing itself
     "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},
     "masked": {"mask_compatible_extra_args"},
+    "optimistic_adam": {"optimism", "b1", "b2", "eps", "eps_root", "mu_dtype"},  # ours is Optax's optimistic_adam_v2
     "multi_transform": {"param_labels", "mask_compatible_extra_args"},  # globs need no labels
     "nadam": {"nesterov"},
     "named_chain": {"args"},

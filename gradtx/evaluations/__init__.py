@@ -1,3 +1,13 @@
 """Transformations that ask for values or gradients at other points."""
 
-__all__: list[str] = []
+from gradtx.evaluations.extragradient import ExtragradientState, extragradient
+from gradtx.evaluations.runge_kutta import heun, ralston, rk4, runge_kutta
+
+__all__ = [
+    "ExtragradientState",
+    "extragradient",
+    "heun",
+    "ralston",
+    "rk4",
+    "runge_kutta",
+]

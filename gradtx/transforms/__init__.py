@@ -22,6 +22,7 @@ from gradtx.transforms.clipping import ClipByGlobalNormState, clip, clip_by_glob
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
+from gradtx.transforms.optimistic import ScaleByOptimisticGradientState, scale_by_optimistic_gradient
 from gradtx.transforms.plateau import reduce_on_plateau
 from gradtx.transforms.privacy import (
     differentially_private_aggregate,
@@ -37,6 +38,7 @@ __all__ = [
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
     "ScaleByAmsgradState",
+    "ScaleByOptimisticGradientState",
     "ScaleByRmsState",
     "ScaleByRssState",
     "ScaleByStddevState",
@@ -57,6 +59,7 @@ __all__ = [
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_learning_rate",
+    "scale_by_optimistic_gradient",
     "scale_by_radam",
     "scale_by_rectified_adam",
     "scale_by_rms",

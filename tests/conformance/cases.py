@@ -18,7 +18,7 @@ import gradtx
 ARGUMENTS: dict[str, Any] = {
     "learning_rate": 0.1,
     "decay": 0.9,
-    "step_size": -0.1,
+    "step_size": 0.1,
     "step_size_fn": -0.1,
     "max_delta": 0.5,
     "max_norm": 1.0,
@@ -44,6 +44,8 @@ ARGUMENTS: dict[str, Any] = {
     "function": jnp.sqrt,
     "every": 2,
     "predicate": lambda updates, params, **extra: jnp.zeros((), bool),
+    "a": ((0.5,),),
+    "b": (0.25, 0.75),
     "interpolate_type": "cosine",
     "schedules": (gradtx.constant_schedule(1.0), gradtx.constant_schedule(0.5)),
     "boundaries": (3,),
@@ -53,6 +55,15 @@ ARGUMENTS: dict[str, Any] = {
     ),
 }
 """An argument value for each name that some factory requires."""
+
+SMOOTH = gradtx.adam(0.1, eps=0.1)
+"""For what feeds gradients back: where a gradient is 0, Adam's slope is 1 / eps, and it compounds twice a step."""
+
+OF_ONE: dict[str, dict[str, Any]] = {
+    "extragradient": {"inner": SMOOTH},
+    "scale": {"step_size": -0.1},
+}
+"""Arguments for one factory, where another takes the same name in another sense."""
 
 POSITIONAL: dict[str, tuple[Any, ...]] = {
     "chain": (gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1)),
@@ -71,12 +82,14 @@ VARIANTS: dict[str, Any] = {
     "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
     "chain+empty": gradtx.chain(),
     "apply_if_finite+skip": gradtx.apply_if_finite(gradtx.adam(0.1), past_limit="skip"),
+    "extragradient+remember": gradtx.extragradient(SMOOTH, "remember"),
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
+    "scale_by_optimistic_gradient+zero": gradtx.scale_by_optimistic_gradient(first="zero"),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
 
@@ -88,7 +101,7 @@ EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 def make(name: str, factory: Any) -> Any:
     """An instance of a factory, from the arguments above."""
     required = {
-        key: ARGUMENTS[key]
+        key: OF_ONE.get(name, ARGUMENTS).get(key, ARGUMENTS.get(key))
         for key, parameter in factory.signature.parameters.items()
         if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
     }

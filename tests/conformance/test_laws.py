@@ -15,6 +15,7 @@ from tests.conformance.cases import (
     TRANSFORMATIONS,
     VALUES,
     as_given,
+    extras,
     gradients,
     params_like,
     run,
@@ -64,8 +65,12 @@ DIRECTIONS = SCALINGS | {
     "differentially_private_aggregate",
     "clip_by_global_norm",
     "ema",
+    "heun",
     "identity",
+    "ralston",
     "reduce_on_plateau",
+    "rk4",
+    "runge_kutta",
     "trace",
     "zero_nans",
 }
@@ -214,7 +219,9 @@ def test_strict_promotion_of_dtypes_is_no_obstacle(name):
     tx, params = TRANSFORMATIONS[name], params_like()
     with jax.numpy_dtype_promotion("strict"):
         state = tx.init(params)
-        tx.update(as_given(tx, params), state, params, value=jnp.float32(1.0), key=jax.random.key(0))
+        given = extras(params, params, 0)
+    with jax.numpy_dtype_promotion("strict"):
+        tx.update(as_given(tx, params), state, params, **given)
 
 
 @every
@@ -267,7 +274,7 @@ def test_integer_parameters_are_passed_over(name):
 @pytest.mark.parametrize("params", [{}, (), [], {"a": None}], ids=repr)
 def test_empty_trees(name, params):
     tx = TRANSFORMATIONS[name]
-    updates, _ = tx.update(params, tx.init(params), params, value=1.0, key=jax.random.key(0))
+    updates, _ = tx.update(params, tx.init(params), params, **extras(params, params, 0))
     assert updates == params
 
 
@@ -380,7 +387,8 @@ def test_descends_on_a_parabola(name):
     def body(carry, index):
         p, state = carry
         value, g = jax.value_and_grad(loss)(p)
-        updates, state = tx.update(as_given(tx, g), state, p, value=value, key=jax.random.key(index))
+        given = {"value": value, "grad": g, "value_fn": loss, "key": jax.random.key(index)}
+        updates, state = tx.update(as_given(tx, g), state, p, **given)
         return (gradtx.apply_updates(p, updates), state), None
 
     final = jax.lax.scan(body, (params, tx.init(params)), jnp.arange(60))[0][0]
