@@ -79,6 +79,7 @@ def plateau_schedule(
     accumulation_size: AtLeastOne = 1,
     min_value: NonNegative = 0.0,
     mode: Mode = "min",
+    monitor: str = "value",
 ) -> Stateful:
     r"""Reduce a value by a factor whenever a metric has stopped improving.
 
@@ -94,7 +95,8 @@ def plateau_schedule(
     observation always improves, unless it is infinitely bad or NaN. NaN never improves.
 
     *Fed* by ``update(..., value=loss)`` at each update, before the value of that update is read, or by `observe` once
-    an epoch. An update without ``value`` changes nothing. With ``accumulation_size=n``, n values are averaged into one
+    an epoch. An update without ``value`` changes nothing. Where every update comes with the ``value`` of its batch and
+    the plateau is to see validation losses only, give `monitor` another name. With ``accumulation_size=n``, n values are averaged into one
     observation, and a NaN among them spoils this average only.
 
     The schedule is stateful: it serves as any numeric argument of a transformation, by itself or in products with other
@@ -117,6 +119,7 @@ def plateau_schedule(
       accumulation_size: how many values are averaged into one observation, in [1, inf).
       min_value: the least value, in [0, init_value].
       mode: ``"min"`` if less is better (a loss), ``"max"`` if more is (an accuracy).
+      monitor: the extra of `update` that is observed: ``"value"``, the loss of the step, or a name of your own.
 
     State:
       `PlateauState`: 13 floats and 3 counters, whatever the parameters.
@@ -149,8 +152,8 @@ def plateau_schedule(
         one, zero, worst = as_float(1), as_float(0), now.sign * jnp.inf
         return PlateauState(in_force(now, one), scale=one, best_value=worst, total=zero, settings=now, **counts)
 
-    def update(state: PlateauState, *, value: Any = None, **extra: Any) -> PlateauState:
-        now = settings()
+    def update(state: PlateauState, **extra: Any) -> PlateauState:
+        now, value = settings(), extra.get(monitor)
         state = state._replace(value=in_force(now, state.scale), settings=now)
         return state if value is None else accumulate(state, as_metric(value))
 

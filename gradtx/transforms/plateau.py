@@ -18,6 +18,7 @@ def reduce_on_plateau(
     accumulation_size: AtLeastOne = 1,
     min_scale: Fraction = 0.0,
     mode: Mode = "min",
+    monitor: str = "value",
 ) -> Pair:
     r"""Scale updates by a number that falls whenever a metric has stopped improving.
 
@@ -37,6 +38,7 @@ def reduce_on_plateau(
       accumulation_size: how many values are averaged into one observation, in [1, inf).
       min_scale: the least scale, in [0, 1].
       mode: ``"min"`` if less is better (a loss), ``"max"`` if more is (an accuracy).
+      monitor: the extra of `update` that is observed: ``"value"``, the loss of the step, or a name of your own.
 
     State:
       `PlateauState`: 13 floats (float32, or float64 in x64 mode) and 3 counters; 0 bytes per parameter.
@@ -55,7 +57,8 @@ def reduce_on_plateau(
       [-0.5]
       [-0.5]
     """
-    plateau = plateau_schedule(1.0, factor, patience, rtol, atol, cooldown, accumulation_size, min_scale, mode)
+    rule = (factor, patience, rtol, atol, cooldown, accumulation_size, min_scale, mode, monitor)
+    plateau = plateau_schedule(1.0, *rule)
 
     def init(params: Params) -> PlateauState:
         state: PlateauState = plateau.init()

@@ -456,3 +456,24 @@ def test_a_state_without_plateau_is_an_error():
         "gradtx.observe: expected a state with a plateau in it, got a tuple of 2; "
         "use plateau_schedule(...) for a hyperparameter, or reduce_on_plateau(...) in the chain"
     )
+
+
+def test_a_plateau_observes_the_extra_it_is_told_to():
+    s = gradtx.plateau_schedule(0.5, factor=0.5, patience=1, monitor="validation_loss")
+    state = s.init()
+    for loss in (1.0, 2.0):
+        state = s.update(state, value=loss)
+    assert float(s(state)) == 0.5
+    for loss in (1.0, 2.0):
+        state = s.update(state, value=0.0, validation_loss=loss)
+    assert float(s(state)) == 0.25
+    assert gradtx.parse(repr(s)) == s
+
+
+def test_reduce_on_plateau_observes_the_extra_it_is_told_to():
+    tx = gradtx.reduce_on_plateau(factor=0.5, patience=1, monitor="accuracy", mode="max")
+    state = tx.init(jnp.zeros(1))
+    for accuracy in (0.5, 0.4):
+        updates, state = tx.update(jnp.ones(1), state, value=1.0, accuracy=accuracy)
+    assert float(updates[0]) == 0.5
+    assert float(gradtx.observe(state, value=0.3).scale) == 0.25
