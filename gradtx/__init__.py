@@ -78,6 +78,7 @@ from gradtx.schedules import (
     warmup_exponential_decay_schedule,
     warmup_stable_decay_schedule,
 )
+from gradtx.training import StepMetrics, build_step
 from gradtx.transforms import (
     ClipByGlobalNormState,
     EmaState,
@@ -196,6 +197,7 @@ __all__ = [
     "SkipLargeUpdatesState",
     "State",
     "Stateful",
+    "StepMetrics",
     "TraceState",
     "TunableState",
     "Updates",
@@ -214,6 +216,7 @@ __all__ = [
     "apply_if_finite",
     "apply_updates",
     "averaged_params",
+    "build_step",
     "centralize",
     "chain",
     "clip",

@@ -108,7 +108,7 @@ def restrict(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> di
 
 
 def _missing(keyword: str) -> MissingExtraError:
-    hint = f"training.build_step passes it; by hand, pass {keyword}, a function of the params for this step's batch"
+    hint = f"build_step passes it; by hand, pass {keyword}, a function of the params for this step's batch"
     return MissingExtraError(
         f"update(..., {keyword}=...)", got="neither it nor a function it can be made of", hint=hint
     )

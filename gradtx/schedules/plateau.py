@@ -96,8 +96,8 @@ def plateau_schedule(
 
     *Fed* by ``update(..., value=loss)`` at each update, before the value of that update is read, or by `observe` once
     an epoch. An update without ``value`` changes nothing. Where every update comes with the ``value`` of its batch and
-    the plateau is to see validation losses only, give `monitor` another name. With ``accumulation_size=n``, n values are averaged into one
-    observation, and a NaN among them spoils this average only.
+    the plateau is to see validation losses only, give `monitor` another name. With ``accumulation_size=n``, n values
+    are averaged into one observation, and a NaN among them spoils this average only.
 
     The schedule is stateful: it serves as any numeric argument of a transformation, by itself or in products with other
     schedules, ``plateau_schedule(1.0) * cosine_decay_schedule(1e-3, 1000)``. `reduce_on_plateau` is the same rule as a

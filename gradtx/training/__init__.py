@@ -1,3 +1,5 @@
 """The training step that feeds every transformation."""
 
-__all__: list[str] = []
+from gradtx.training.step import StepMetrics, build_step
+
+__all__ = ["StepMetrics", "build_step"]

@@ -53,7 +53,7 @@ def test_the_error_names_member_keyword_and_build_step():
     tx = from_functions(lambda params: (), lambda u, s, params=None, **extra: (grad_function(extra)(params), s))
     message = (
         r"gradtx.from_functions: expected update\(..., grad_fn=...\), got neither it nor a function it can be made of; "
-        r"training.build_step passes it; by hand, pass grad_fn, a function of the params for this step's batch"
+        r"build_step passes it; by hand, pass grad_fn, a function of the params for this step's batch"
     )
     with pytest.raises(MissingExtraError, match=message):
         chain(sgd(0.1), tx).update(P, ((), ()), P)

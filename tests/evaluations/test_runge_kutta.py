@@ -211,7 +211,7 @@ def test_the_weights_have_derivatives():
 
 def test_without_a_function_the_error_says_what_to_pass():
     p = jnp.ones(2)
-    with pytest.raises(MissingExtraError, match=r"gradtx.runge_kutta: .*grad_fn.*training.build_step passes it"):
+    with pytest.raises(MissingExtraError, match=r"gradtx.runge_kutta: .*grad_fn.*build_step passes it"):
         heun(0.1).update(p, heun(0.1).init(p), p)
     with pytest.raises(MissingExtraError, match=r"gradtx.runge_kutta: expected update\(..., params=...\)"):
         heun(0.1).update(p, heun(0.1).init(p), grad_fn=lambda q: q)
