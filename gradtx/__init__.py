@@ -5,7 +5,19 @@ with `chain`, `partition` or `masked`, and give it schedules where it wants numb
 """
 
 from gradtx import errors, tree
-from gradtx.combinators import MaskedState, PartitionState, chain, masked, multi_transform, named_chain, partition
+from gradtx.combinators import (
+    ConditionalState,
+    MaskedState,
+    PartitionState,
+    chain,
+    conditionally_mask,
+    conditionally_transform,
+    freeze,
+    masked,
+    multi_transform,
+    named_chain,
+    partition,
+)
 from gradtx.core import (
     GradientTransformation,
     Schedule,
@@ -91,9 +103,11 @@ from gradtx.transforms import (
     ScaleByStddevState,
     TraceState,
     ZeroNansState,
+    adaptive_grad_clip,
     add_decayed_weights,
     centralize,
     clip,
+    clip_by_block_rms,
     clip_by_global_norm,
     differentially_private_aggregate,
     ema,
@@ -161,6 +175,7 @@ __all__ = [
     "ApplyIfFiniteState",
     "AtLeastOne",
     "ClipByGlobalNormState",
+    "ConditionalState",
     "Count",
     "DTypeName",
     "Decay",
@@ -208,6 +223,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "adaptive_grad_clip",
     "add_decayed_weights",
     "add_schedules",
     "alias",
@@ -220,7 +236,10 @@ __all__ = [
     "centralize",
     "chain",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
+    "conditionally_mask",
+    "conditionally_transform",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
@@ -235,6 +254,7 @@ __all__ = [
     "expand",
     "exponential_decay",
     "extragradient",
+    "freeze",
     "from_config",
     "from_functions",
     "get_hyperparams",

@@ -305,6 +305,25 @@ def clip_by_global_norm(leaves: list[Any], max_norm: float) -> tuple[list[Any], 
     return [g * (max_norm / norm if norm > max_norm else 1.0) for g in leaves], norm
 
 
+def adaptive_grad_clip(g: Any, p: Any, clipping: float, eps: float = 1e-3) -> Any:
+    """Brock et al., equation 3, unit by unit: kernels are [..., in, out], all else is one unit."""
+
+    def clip_unit(g: Any, p: Any) -> Any:
+        size = np.sqrt(np.sum(square(g)))
+        bound = clipping * max(np.sqrt(np.sum(square(p))), eps)
+        return g * (bound / size) if size > bound else g
+
+    if np.ndim(g) < 2:
+        return clip_unit(g, p)
+    return np.stack([clip_unit(g[..., j], p[..., j]) for j in range(g.shape[-1])], axis=-1)
+
+
+def clip_by_block_rms(g: Any, threshold: float) -> Any:
+    """Shazeer and Stern, section 6: g / max(1, RMS(g) / d)."""
+    rms = np.sqrt(np.mean(square(g))) if np.size(g) else 0.0
+    return g / max(1.0, rms / threshold)
+
+
 def private_mean(examples: dict[str, Any], bound: float) -> tuple[dict[str, Any], int]:
     """Abadi et al., algorithm 1 without noise: the mean of the clipped gradients of a batch, and how many were."""
     count = len(next(iter(examples.values())))

@@ -114,9 +114,12 @@ def test_an_algorithm_has_references(name: str) -> None:
 
 DIFFERENT = {
     "adadelta": {"learning_rate"},  # here 1, the method as published, when none is given
+    "adaptive_grad_clip": {"axis"},  # the axis of the outputs, as in `centralize`, not the axes to sum over
     "amsgrad": {"bias_correction_mu", "bias_correction_nu"},  # one argument for three conventions
     "apply_if_finite": {"max_consecutive_errors"},  # here 5 when none is given
     "chain": {"args"},
+    "conditionally_mask": {"forward_extra_args"},  # the condition gets the extras it has parameters for
+    "conditionally_transform": {"forward_extra_args"},
     "differentially_private_aggregate": {"key", "seed"},  # the key comes with each update
     "dpsgd": {"seed"},
     "global_norm": {"updates"},

@@ -1,7 +1,20 @@
-"""Transformations made of transformations: one after another, or each on its own leaves."""
+"""Transformations made of transformations: one after another, each on its own leaves, or at some steps only."""
 
 from gradtx.combinators.chain import chain, named_chain
-from gradtx.combinators.mask import MaskedState, masked
+from gradtx.combinators.conditional import ConditionalState, conditionally_mask, conditionally_transform
+from gradtx.combinators.mask import MaskedState, freeze, masked
 from gradtx.combinators.partition import PartitionState, multi_transform, partition
 
-__all__ = ["MaskedState", "PartitionState", "chain", "masked", "multi_transform", "named_chain", "partition"]
+__all__ = [
+    "ConditionalState",
+    "MaskedState",
+    "PartitionState",
+    "chain",
+    "conditionally_mask",
+    "conditionally_transform",
+    "freeze",
+    "masked",
+    "multi_transform",
+    "named_chain",
+    "partition",
+]

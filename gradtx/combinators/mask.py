@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, as_transformation, restrict, transformation
+from gradtx.transforms import set_to_zero
 from gradtx.typing import Mask, Params, State, Updates
 
 
@@ -58,8 +59,39 @@ def masked(
         chosen = tree.resolve_mask(mask, updates)
         part = None if params is None else tree.keep(params, chosen)
         extra = restrict(extra, params, chosen)
+        extra.pop("whole_updates", None)  # to the member, these leaves are all there are
         changed, inner_state = member.update(tree.keep(updates, chosen), state.inner_state, part, **extra)
         rest = tree.zeros_like(updates) if unselected == "freeze" else updates
         return tree.restore(changed, rest), MaskedState(inner_state)
 
     return init, update
+
+
+@transformation
+def freeze(mask: Mask) -> Pair:
+    """Make the updates of the selected leaves zero, so that these parameters stay; the others pass through.
+
+    Put it last: a member after it, such as weight decay, would move them again. Members before it keep state for the
+    frozen leaves too, and go on updating it; to save that, give `partition` the group `set_to_zero`, or the optimizer
+    to `masked` with ``unselected="freeze"``. For a freeze that ends, see `conditionally_mask`.
+
+    Args:
+      mask: the leaves to freeze, True at each: as in `masked`.
+
+    State:
+      `MaskedState` around nothing.
+
+    Raises:
+      TreeMismatchError: the mask is not a prefix of the tree.
+      ArgumentTypeError: a leaf of the mask is not a boolean.
+      ArgumentValueError: the mask's globs match no leaf of the params.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.chain(gradtx.sgd(1.0), gradtx.freeze("embed*"))
+      >>> grads = {"embed": jnp.ones(2), "head": jnp.ones(1)}
+      >>> updates, _ = tx.update(grads, tx.init(grads))
+      >>> updates["embed"], updates["head"]
+      (Array([0., 0.], dtype=float32), Array([-1.], dtype=float32))
+    """
+    return masked(set_to_zero(), mask).pair

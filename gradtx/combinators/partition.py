@@ -32,6 +32,9 @@ def partition(
 ) -> Pair:
     """Apply to each leaf the transformation its label names.
 
+    A member sees its own leaves only. As the extra ``whole_updates`` it gets the whole tree of updates as they came to
+    the partition (of nested ones, to the outermost), by which `clip_by_global_norm` is global here too.
+
     Args:
       transforms: transformations by label. Without `param_labels`, the labels are globs on leaf paths, tried in
         order: ``{"*/kernel": adamw(1e-3), "*": sgd(1e-2)}``; ``*`` also matches ``/``.
@@ -91,7 +94,7 @@ def partition(
         for k, tx in members.items():
             chosen = labelled(labels, k)
             part = None if params is None else tree.keep(params, chosen)
-            inner_extra = restrict(extra, params, chosen)
+            inner_extra = {"whole_updates": updates} | restrict(extra, params, chosen)
             changed, states[k] = tx.update(tree.keep(updates, chosen), state.inner_states[k], part, **inner_extra)
             result = tree.restore(changed, result)
         return result, PartitionState(states)

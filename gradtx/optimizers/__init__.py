@@ -4,10 +4,7 @@ from gradtx.optimizers.adam import adabelief, adam, adamw, amsgrad, nadam, radam
 from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
 from gradtx.optimizers.optimistic import optimistic_adam, optimistic_adam_v2, optimistic_gradient_descent
 from gradtx.optimizers.ranger import ranger
-from gradtx.optimizers.sgd import (
-    dpsgd,
-    sgd,
-)
+from gradtx.optimizers.sgd import dpsgd, sgd
 
 __all__ = [
     "adabelief",

@@ -18,16 +18,19 @@ from gradtx.transforms.adaptive import (
     scale_by_rss,
     scale_by_stddev,
 )
-from gradtx.transforms.clipping import ClipByGlobalNormState, clip, clip_by_global_norm
+from gradtx.transforms.clipping import (
+    ClipByGlobalNormState,
+    adaptive_grad_clip,
+    clip,
+    clip_by_block_rms,
+    clip_by_global_norm,
+)
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
 from gradtx.transforms.optimistic import ScaleByOptimisticGradientState, scale_by_optimistic_gradient
 from gradtx.transforms.plateau import reduce_on_plateau
-from gradtx.transforms.privacy import (
-    differentially_private_aggregate,
-    per_example_global_norm_clip,
-)
+from gradtx.transforms.privacy import differentially_private_aggregate, per_example_global_norm_clip
 from gradtx.transforms.rectified import scale_by_radam, scale_by_rectified_adam
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.transforms.sign import scale_by_sign
@@ -44,9 +47,11 @@ __all__ = [
     "ScaleByStddevState",
     "TraceState",
     "ZeroNansState",
+    "adaptive_grad_clip",
     "add_decayed_weights",
     "centralize",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "differentially_private_aggregate",
     "ema",

@@ -1,13 +1,15 @@
 """Bounds on the size of updates."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, increment, leafwise, transformation, zero_count
-from gradtx.typing import Count, NonNegative, Params, State, Updates
+from gradtx.core import Pair, abs_sq, increment, leafwise, safe_sqrt, transformation, zero_count
+from gradtx.errors import ArgumentValueError, require_extra
+from gradtx.transforms.axes import OutputAxis, as_axes, other_axes
+from gradtx.typing import Count, EmptyState, NonNegative, Params, State, Updates
 
 
 @transformation
@@ -50,20 +52,29 @@ class ClipByGlobalNormState(NamedTuple):
 
 
 @transformation
-def clip_by_global_norm(max_norm: NonNegative) -> Pair:
+def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] = "tree") -> Pair:
     r"""Shrink all updates together so that their norm is at most a bound.
 
     .. math::
         u = g \cdot \min\!\left(1, \frac{c}{\lVert g \rVert_2}\right)
 
     The norm is taken over all leaves, in at least float32. If it is NaN, nothing is shrunk: the leaves that are right
-    stay right.
+    stay right. If it is infinite, because an element is or because the squares overflow (elements beyond 1e19 in
+    float32), all updates are zero, as they are in the limit.
+
+    Inside `masked`, all leaves are those of the mask. Inside `partition`, the norm is that of the whole tree as it came
+    to the (outermost) partition, unless `scope` says otherwise; a clip that is to be of the whole tree must then be the
+    first in its group, before anything that changes the updates.
 
     Args:
       max_norm: :math:`c`, at least 0.
+      scope: inside `partition`, what the norm is taken over: the whole ``"tree"``, or the leaves of the ``"group"``.
 
     State:
       `ClipByGlobalNormState`: two scalars.
+
+    Raises:
+      ArgumentValueError: inside `partition`, an earlier member of the group has changed the updates.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -74,20 +85,144 @@ def clip_by_global_norm(max_norm: NonNegative) -> Pair:
 
     References:
       - Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013, arXiv:1211.5063.
+
+    Differences from Optax: the norm is global inside `partition` too.
     """
 
     def init(params: Params) -> ClipByGlobalNormState:
         return ClipByGlobalNormState(jnp.zeros_like(tree.global_norm(params)), zero_count())
 
     def update(
-        updates: Updates, state: ClipByGlobalNormState, params: Params | None = None, **extra: Any
+        updates: Updates,
+        state: ClipByGlobalNormState,
+        params: Params | None = None,
+        *,
+        whole_updates: Updates | None = None,
+        **extra: Any,
     ) -> tuple[Updates, State]:
-        norm = tree.global_norm(updates)
-        exceeds = norm > max_norm
+        if scope == "tree" and whole_updates is not None:
+            _require_part(updates, whole_updates)
+            norm = tree.global_norm(whole_updates)
+        else:
+            norm = tree.global_norm(updates)
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
-        factor = jnp.where(exceeds, max_norm / jnp.where(exceeds, norm, 1), 1)
-        updates = tree.map_leaves(lambda g: factor * g, updates)
-        clipped = jnp.where(exceeds, increment(state.clipped), state.clipped)
+        factor = _factor(norm, max_norm)
+        updates = tree.map_leaves(lambda g: factor * _measured(g, norm), updates)
+        clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
         return updates, ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped)
 
     return init, update
+
+
+def _require_part(updates: Updates, whole: Updates) -> None:
+    """Refuse updates that are not leaves of the whole tree: a norm of the one says nothing about the other."""
+    known = {id(x) for x in jax.tree.leaves(whole)}
+    if not all(id(x) in known for x in jax.tree.leaves(updates)):
+        raise ArgumentValueError(
+            "the updates as they came to the partition, whose norm is taken over the whole tree",
+            got="updates that an earlier member of the group has changed",
+            hint='put the clip first in its group, or take the norm over the group alone: scope="group"',
+        )
+
+
+def _factor(norm: jax.Array, bound: Any) -> jax.Array:
+    """What shrinks a norm to a bound; 1 if the norm is NaN."""
+    exceeds = norm > bound
+    return jnp.where(exceeds, bound / jnp.where(exceeds, norm, 1), 1)
+
+
+def _measured(g: jax.Array, norm: jax.Array) -> jax.Array:
+    """The updates, or zeros if their norm is infinite: an infinite element times a factor of zero would be NaN."""
+    return jnp.where(jnp.isinf(norm), 0, g)
+
+
+@transformation
+def adaptive_grad_clip(clipping: NonNegative, eps: NonNegative = 1e-3, output_axis: OutputAxis = -1) -> Pair:
+    r"""Shrink the gradient of each unit to a fraction of the unit's weights (adaptive gradient clipping).
+
+    .. math::
+        u_j = g_j \cdot \min\!\left(1, \lambda \frac{\max(\lVert p_j \rVert_2, \epsilon)}{\lVert g_j \rVert_2}\right)
+
+    where :math:`g_j` is the gradient of all weights that lead to output j. A leaf with fewer than two axes is one unit.
+    A unit whose norm is NaN passes through; one whose norm is infinite becomes zero.
+
+    Args:
+      clipping: :math:`\lambda`, at least 0; 0.01 to 0.16 in the paper, smaller for larger batches.
+      eps: :math:`\epsilon`, at least 0: the norm that weights are taken to have at least, so that those which begin at
+        zero can move.
+      output_axis: the axis (or axes) of a kernel that numbers its outputs: the last one in JAX, where kernels are
+        [..., in, out].
+
+    State:
+      `EmptyState`: nothing.
+
+    Raises:
+      MissingExtraError: `update` was called without ``params``.
+      ArgumentValueError: a leaf with two axes or more does not have the axis.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx, params = gradtx.adaptive_grad_clip(0.1), jnp.array([[3.0, 0.0], [4.0, 0.0]])
+      >>> tx.update(jnp.array([[0.0, 0.3], [10.0, 0.4]]), tx.init(params), params)[0]
+      Array([[0.e+00, 6.e-05],
+             [5.e-01, 8.e-05]], dtype=float32)
+
+    References:
+      - Brock et al., High-performance large-scale image recognition without normalization, 2021, arXiv:2102.06171.
+
+    Differences from Optax, whose ``axis`` names the axes to sum over: it agrees for two, four and five axes. With
+    three, Optax takes the whole leaf for a unit; here the last axis numbers units, as in a one-dimensional convolution.
+    Like the authors' code, leave the last layer out: ``masked(adaptive_grad_clip(0.01), ...)``.
+    """
+    axes = as_axes(output_axis)
+
+    def unit_norm(x: jax.Array) -> jax.Array:
+        others = other_axes(x, axes) if x.ndim > 1 else tuple(range(x.ndim))
+        return safe_sqrt(jnp.sum(abs_sq(x), axis=others, keepdims=True))
+
+    def leaf(g: jax.Array, p: jax.Array) -> jax.Array:
+        norm = unit_norm(g)
+        return _factor(norm, clipping * jnp.maximum(unit_norm(p), eps)) * _measured(g, norm)
+
+    def init(params: Params) -> EmptyState:
+        return EmptyState()
+
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        require_extra(params, "params", "their norms are the measure: tx.update(grads, state, params)")
+        return tree.map_leaves(leaf, updates, read=(params,)), state
+
+    return init, update
+
+
+@transformation
+def clip_by_block_rms(threshold: NonNegative) -> Pair:
+    r"""Shrink each leaf so that its root mean square is at most a bound.
+
+    .. math::
+        u = g \cdot \min\!\left(1, \frac{d}{\mathrm{RMS}(g)}\right), \qquad
+        \mathrm{RMS}(g) = \sqrt{\tfrac1n \textstyle\sum_i |g_i|^2}
+
+    A leaf whose root mean square is NaN passes through; one where it is infinite becomes zero.
+
+    Args:
+      threshold: :math:`d`, at least 0.
+
+    State:
+      `EmptyState`: nothing.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> gradtx.clip_by_block_rms(1.0).update(jnp.array([1.0, -7.0]), gradtx.EmptyState())[0]
+      Array([ 0.2, -1.4], dtype=float32)
+
+    References:
+      - Shazeer, Stern, Adafactor: adaptive learning rates with sublinear memory cost, 2018, arXiv:1804.04235.
+    """
+
+    def leaf(g: jax.Array) -> jax.Array:
+        rms = safe_sqrt(jnp.sum(abs_sq(g)) * (1 / max(g.size, 1)))
+        return _factor(rms, threshold) * _measured(g, rms)
+
+    return leafwise(leaf)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import Pair, leafwise, transformation
-from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.transforms.axes import OutputAxis, as_axes, other_axes
 from gradtx.typing import Params, State, Updates
 
 
 @transformation
-def centralize(output_axis: int | tuple[int, ...] = -1) -> Pair:
+def centralize(output_axis: OutputAxis = -1) -> Pair:
     r"""Subtract from each gradient its mean over all axes but the output's (gradient centralization).
 
     .. math::
@@ -43,17 +43,12 @@ def centralize(output_axis: int | tuple[int, ...] = -1) -> Pair:
       - Yong et al., Gradient centralization: a new optimization technique for deep neural networks, 2020,
         arXiv:2004.01461.
     """
-    axes = output_axis if isinstance(output_axis, tuple) else (output_axis,)
-    if not all(type(axis) is int for axis in axes):
-        raise ArgumentTypeError("output_axis to be an integer or a tuple of integers", got=repr(output_axis))
+    axes = as_axes(output_axis)
 
     def leaf(g: jax.Array) -> jax.Array:
         if g.ndim < 2:
             return g
-        if not all(-g.ndim <= axis < g.ndim for axis in axes):
-            raise ArgumentValueError(f"leaves with axis {output_axis}", got=f"a leaf of shape {list(g.shape)}")
-        outputs = {axis % g.ndim for axis in axes}
-        others = tuple(axis for axis in range(g.ndim) if axis not in outputs)
+        others = other_axes(g, axes)
         if not others or math.prod(g.shape[axis] for axis in others) == 0:
             return g
         return g - jnp.mean(g, axis=others, keepdims=True)

@@ -166,3 +166,38 @@ def test_the_inner_is_a_transformation():
     assert refusal(ArgumentTypeError, gradtx.masked, gradtx.sgd, "*") == (
         "gradtx.masked: expected inner to be a transformation, got the function 'sgd'; call it: sgd(...)"
     )
+
+
+# --- freeze -----------------------------------------------------------------------------------------------------------
+
+
+@every_mask
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_freeze_makes_the_selected_zero(mask, jit):
+    tx = gradtx.freeze(mask)
+    updates, state = jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    assert not updates["dense"]["kernel"].any()
+    assert updates["dense"]["bias"].tolist() == [3.0, 3.0]
+    assert updates["none"] is None
+    assert not jax.tree.leaves(state)
+
+
+def test_freeze_is_the_rest_of_a_frozen_mask():
+    frozen = gradtx.chain(gradtx.adam(0.1), gradtx.freeze("*/bias"))
+    masked = gradtx.masked(gradtx.adam(0.1), "*/kernel", unselected="freeze")
+    chex.assert_trees_all_equal(*(tx.update(GRADS, tx.init(PARAMS), PARAMS)[0] for tx in (frozen, masked)))
+
+
+def test_what_is_nan_is_frozen_too():
+    tx = gradtx.freeze("*")
+    bad = jax.tree.map(lambda g: g * jnp.nan, GRADS)
+    assert not any(u.any() for u in jax.tree.leaves(tx.update(bad, tx.init(PARAMS))[0]))
+
+
+def test_a_typo_in_what_to_freeze():
+    with pytest.raises(ArgumentValueError) as error:
+        gradtx.freeze("*/kernal").init(PARAMS)
+    assert str(error.value).startswith(
+        "gradtx.freeze: expected a glob that is the first to match some leaf of 'dense/bias', 'dense/kernel', "
+        "'none', got '*/kernal'"
+    )

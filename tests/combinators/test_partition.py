@@ -6,6 +6,7 @@ import types
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import gradtx
@@ -109,7 +110,7 @@ def test_params_and_extras_reach_the_members():
     tx.update(PARAMS, tx.init(PARAMS))
     assert seen[0][0]["dense"]["bias"] == MaskedNode()
     assert seen[0][0]["dense"]["kernel"] is PARAMS["dense"]["kernel"]
-    assert (seen[0][1], seen[1]) == ({"value": 1.0}, (None, {}))
+    assert (seen[0][1], seen[1]) == ({"value": 1.0, "whole_updates": PARAMS}, (None, {"whole_updates": PARAMS}))
 
 
 def test_a_gradient_that_is_none_though_its_parameter_is_not():
@@ -125,11 +126,65 @@ def test_a_gradient_that_is_none_though_its_parameter_is_not():
         assert jax.tree.structure(new) == jax.tree.structure(state)
 
 
-def test_norms_are_of_the_members_own_leaves():
-    tx = gradtx.partition({"a": gradtx.clip_by_global_norm(1.0), "*": gradtx.identity()})
-    grads = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([100.0])}
-    updates, _ = tx.update(grads, tx.init(grads))
-    chex.assert_trees_all_close(updates, {"a": jnp.array([0.6, 0.8]), "b": jnp.array([100.0])}, rtol=1e-6)
+# --- norms ------------------------------------------------------------------------------------------------------------
+
+GRADS = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0]), "c": jnp.array([12.0])}
+CLIP = gradtx.clip_by_global_norm(1.0)
+NESTED = gradtx.partition({"a": CLIP, "*": gradtx.chain(CLIP, gradtx.scale(2.0))})
+
+
+@pytest.mark.parametrize(
+    ("members", "factors"),
+    [
+        ({"a": CLIP, "*": gradtx.identity()}, (1 / 13, 1, 1)),
+        ({"a": gradtx.chain(CLIP, gradtx.scale(2.0)), "*": CLIP}, (2 / 13, 1 / 13, 1 / 13)),
+        ({"[ab]": NESTED, "*": CLIP}, (1 / 13, 2 / 13, 1 / 13)),
+        ({"a": gradtx.clip_by_global_norm(1.0, scope="group"), "*": gradtx.identity()}, (1 / 3, 1, 1)),
+        ({"[ab]": gradtx.clip_by_global_norm(1.0, scope="group"), "*": CLIP}, (1 / 5, 1 / 5, 1 / 13)),
+        ({"[ab]": gradtx.masked(CLIP, "*"), "*": CLIP}, (1 / 5, 1 / 5, 1 / 13)),
+        ({"a": gradtx.clip_by_global_norm(lambda step: 1.0), "*": gradtx.identity()}, (1 / 13, 1, 1)),
+        ({"a": gradtx.apply_if_finite(CLIP), "*": gradtx.skip_if(CLIP, lambda u, p: False)}, (1 / 13,) * 3),
+    ],
+    ids=["one", "each", "nested", "group", "group of two", "masked", "schedule", "guarded"],
+)
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_clip_is_of_the_whole_tree_or_of_the_group(members, factors, jit):
+    tx = gradtx.partition(members)
+    updates, _ = jit(tx.update)(GRADS, tx.init(GRADS))
+    expected = {k: g * factor for (k, g), factor in zip(GRADS.items(), factors, strict=True)}
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+
+
+def test_a_partition_behind_something_clips_what_came_to_it():
+    tx = gradtx.chain(gradtx.scale(2.0), gradtx.partition({"a": CLIP, "*": gradtx.identity()}))
+    updates, state = tx.update(GRADS, tx.init(GRADS))
+    assert float(gradtx.tree.get_field(state, "norm")) == 26.0
+    np.testing.assert_allclose(updates["a"], GRADS["a"] / 13, rtol=1e-6)
+
+
+def test_a_mask_around_a_partition_is_the_whole_to_it():
+    tx = gradtx.masked(gradtx.partition({"a": CLIP, "*": CLIP}), "[ab]")
+    updates, _ = tx.update(GRADS, tx.init(GRADS))
+    chex.assert_trees_all_close(updates, {"a": GRADS["a"] / 5, "b": GRADS["b"] / 5, "c": GRADS["c"]}, rtol=1e-6)
+
+
+@pytest.mark.parametrize("before", [gradtx.scale(1.0), gradtx.scale_by_adam(), gradtx.clip(1.0)], ids=repr)
+def test_a_whole_norm_of_changed_updates_is_refused(before):
+    tx = gradtx.partition({"a": gradtx.chain(before, CLIP), "*": gradtx.identity()})
+    assert refusal(ArgumentValueError, tx.update, GRADS, tx.init(GRADS)) == (
+        "gradtx.clip_by_global_norm: expected the updates as they came to the partition, whose norm is taken over the "
+        "whole tree, got updates that an earlier member of the group has changed; "
+        'put the clip first in its group, or take the norm over the group alone: scope="group"'
+    )
+
+
+def test_several_clips_compute_the_norm_once():
+    def reductions(members):
+        tx = gradtx.partition(members)
+        return jax.jit(tx.update).lower(GRADS, tx.init(GRADS)).compile().as_text().count(" reduce(")
+
+    one = reductions({"a": gradtx.chain(CLIP, gradtx.sgd(0.1)), "*": gradtx.sgd(0.1)})
+    assert one == reductions({name: gradtx.chain(CLIP, gradtx.sgd(0.1)) for name in GRADS}) > 0
 
 
 def test_partitions_nest():

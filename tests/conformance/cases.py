@@ -22,6 +22,8 @@ ARGUMENTS: dict[str, Any] = {
     "step_size_fn": -0.1,
     "max_delta": 0.5,
     "max_norm": 1.0,
+    "clipping": 0.1,
+    "threshold": 0.5,
     "l2_norm_clip": 1.0,
     "noise_multiplier": 0.1,
     "inner": gradtx.adam(0.1),
@@ -43,6 +45,7 @@ ARGUMENTS: dict[str, Any] = {
     "right": 0.5,
     "function": jnp.sqrt,
     "every": 2,
+    "should_transform_fn": lambda step: step != 2,
     "predicate": lambda updates, params, **extra: jnp.zeros((), bool),
     "a": ((0.5,),),
     "b": (0.25, 0.75),
@@ -81,6 +84,13 @@ VARIANTS: dict[str, Any] = {
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),
     "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
     "chain+empty": gradtx.chain(),
+    "clip_by_global_norm+group": gradtx.clip_by_global_norm(1.0, scope="group"),
+    "partition+clip": gradtx.partition(
+        {
+            "*kernel": gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(0.1)),
+            "*": gradtx.chain(gradtx.clip_by_global_norm(2.0), gradtx.sgd(0.1)),
+        }
+    ),
     "apply_if_finite+skip": gradtx.apply_if_finite(gradtx.adam(0.1), past_limit="skip"),
     "extragradient+remember": gradtx.extragradient(SMOOTH, "remember"),
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),

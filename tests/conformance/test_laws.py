@@ -27,6 +27,7 @@ every = pytest.mark.parametrize("name", TRANSFORMATIONS)
 every_value = pytest.mark.parametrize("name", VALUES)
 
 NO_DESCENT = {
+    "freeze": "its purpose is to stand still",
     "set_to_zero": "its purpose is to stand still",
 }
 """Transformations that do not move along the gradient, with the reason."""
@@ -45,6 +46,8 @@ MOVES_WITHOUT_GRADIENT = {
 UNCLIPPED_BY_NAN = {
     "chain": "its first member is clip_by_global_norm",
     "clip_by_global_norm": "a norm that is NaN clips nothing, so that the other leaves stay finite, if longer",
+    "clip_by_global_norm+group": "like clip_by_global_norm",
+    "partition+clip": "its members clip by the norm of the whole tree",
 }
 """Transformations in which a NaN in one leaf undoes the shrinking of the others, with the reason."""
 
@@ -58,11 +61,13 @@ GUARDS = {
 
 SCALINGS = {name for name in REGISTRY if name.startswith("scale_by_")} - {"scale_by_learning_rate", "scale_by_schedule"}
 DIRECTIONS = SCALINGS | {
+    "adaptive_grad_clip",
     "add_decayed_weights",
     "centralize",
     "chain+empty",
     "clip",
     "differentially_private_aggregate",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "ema",
     "heun",

@@ -1,13 +1,15 @@
-"""Clipping: by element and by global norm."""
+"""Clipping: by element, by global norm, by unit, by block."""
 
 import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import strategies as st
 
 import gradtx
+from gradtx.errors import ArgumentValueError, MissingExtraError
 from tests import references
 from tests.trajectories import DOUBLE, SETTINGS, SINGLE, assert_close, problems, run, x64
 
@@ -92,11 +94,13 @@ def test_a_nan_in_one_leaf_leaves_the_others_right():
     assert int(state.clipped) == 0
 
 
-def test_a_norm_that_overflows_makes_no_step():
-    """The squares of 1e30 are beyond float32: the norm is infinite, and the factor 0."""
-    update, state = clip_norm(1.0, jnp.array([1e30, 2.0]))
-    assert update.tolist() == [0.0, 0.0]
+@pytest.mark.parametrize("huge", [1e30, np.inf, -np.inf])
+def test_an_infinite_norm_makes_no_step(huge):
+    """The squares of 1e30 are beyond float32, too: the factor is 0, and no infinity is multiplied by it."""
+    update, state = clip_norm(1.0, {"bad": jnp.array([huge, 2.0]), "good": jnp.array(3.0)})
+    assert (update["bad"].tolist(), float(update["good"])) == ([0.0, 0.0], 0.0)
     assert np.isinf(state.norm)
+    assert int(state.clipped) == 1
 
 
 def test_low_precision_gradients_have_a_float32_norm():
@@ -115,3 +119,116 @@ def test_derivatives_are_finite_at_zero():
         for g in (jnp.zeros(2), jnp.array([3.0, 4.0])):
             assert_close(jax.grad(loss, (0, 1))(1.0, g), jax.jacfwd(loss, (0, 1))(1.0, g), rtol=1e-6)
     np.testing.assert_allclose(jax.grad(loss)(1.0, jnp.array([3.0, 4.0])), 7 / 5, rtol=1e-6)
+
+
+# --- units and blocks -------------------------------------------------------------------------------------------------
+
+
+def along(rule, params, grads, tx, precision):
+    """Compare the updates of every step with a rule of gradient and parameter."""
+    with x64(precision.x64):
+        updates = jax.device_get(jax.vmap(lambda g: tx.update(g, tx.init(params), params)[0])(grads))
+    for name, p in params.items():
+        wide = np.result_type(p, np.float64)
+        for u, g in zip(updates[name], grads[name], strict=True):
+            expected = rule(g.astype(wide), p.astype(wide))
+            np.testing.assert_allclose(u, expected, rtol=5 * precision.tolerance, atol=1e-30)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_adaptive_grad_clip_equals_the_reference(precision):
+    @SETTINGS
+    @hypothesis.given(problems, st.sampled_from([0.01, 0.5]), st.sampled_from([1e-3, 10.0]))
+    def holds(problem, clipping, eps):
+        params, grads = problem.draw(precision)
+        tx = gradtx.adaptive_grad_clip(clipping, eps)
+        along(lambda g, p: references.adaptive_grad_clip(g, p, clipping, eps), params, grads, tx, precision)
+
+    holds()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_clip_by_block_rms_equals_the_reference(precision):
+    @SETTINGS
+    @hypothesis.given(problems, st.sampled_from([0.01, 1.0, 1e6]))
+    def holds(problem, threshold):
+        params, grads = problem.draw(precision)
+        tx = gradtx.clip_by_block_rms(threshold)
+        along(lambda g, _: references.clip_by_block_rms(g, threshold), params, grads, tx, precision)
+
+    holds()
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (2, 3, 2, 2), (2, 1, 2, 3, 2)])
+def test_units_are_optaxs_but_for_three_axes(shape):
+    p, g = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    ours, theirs = gradtx.adaptive_grad_clip(0.1), optax.adaptive_grad_clip(0.1, axis=() if shape == () else None)
+    expected, _ = theirs.update(jnp.asarray(g), theirs.init(p), jnp.asarray(p))
+    np.testing.assert_allclose(ours.update(g, ours.init(p), p)[0], expected, rtol=1e-5)
+
+
+def test_the_output_axis_may_be_another_or_several():
+    g = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+    norm = lambda u, axes: np.sqrt(np.sum(np.square(u), axis=axes))  # noqa: E731
+    for output_axis, others in ((0, (1, 2)), ((0, -1), (1,)), (-1, (0, 1))):
+        tx = gradtx.adaptive_grad_clip(0.1, 1.0, output_axis)
+        update, _ = tx.update(g, tx.init(g), jnp.zeros_like(g))
+        np.testing.assert_allclose(norm(update, others), 0.1, rtol=1e-5)
+    tx = gradtx.adaptive_grad_clip(0.1, output_axis=2)
+    with pytest.raises(ArgumentValueError) as error:
+        tx.update(g[0], tx.init(g), g[0])
+    expected = "gradtx.adaptive_grad_clip: expected leaves with axis 2, got a leaf of shape [3, 4]"
+    assert str(error.value) == expected
+
+
+def unit_clip(g, p):
+    return gradtx.adaptive_grad_clip(0.1).update(g, gradtx.EmptyState(), p)[0]
+
+
+def test_zero_params_move_by_eps_and_zero_gradients_stay():
+    g = jnp.array([[3.0, 0.0], [4.0, 0.0]])
+    np.testing.assert_allclose(unit_clip(g, jnp.zeros((2, 2))), [[6e-5, 0.0], [8e-5, 0.0]], rtol=1e-6)
+    assert not unit_clip(jnp.zeros((2, 2)), jnp.zeros((2, 2))).any()
+
+
+def test_a_bad_unit_leaves_the_others_right():
+    g = jnp.array([[jnp.nan, jnp.inf, 3.0, 1e30], [1.0, 1.0, 4.0, 1.0]])
+    update = unit_clip(g, jnp.ones((2, 4)))
+    np.testing.assert_allclose(update[:, 2], 0.1 * np.sqrt(2) * np.array([0.6, 0.8]), rtol=1e-6)
+    np.testing.assert_array_equal(update[:, [0, 1, 3]], [[np.nan, 0, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize(("g", "expected"), [([np.inf, 1.0], [0.0, 0.0]), ([np.nan, 1.0], [np.nan, 1.0])])
+def test_a_block_whose_rms_is_not_finite(g, expected):
+    update, _ = gradtx.clip_by_block_rms(0.5).update(jnp.array(g), gradtx.EmptyState())
+    np.testing.assert_array_equal(update, expected)
+
+
+def test_bounds_of_zero_stop_everything():
+    g = jnp.array([3.0, 4.0])
+    assert not gradtx.clip_by_block_rms(0.0).update(g, gradtx.EmptyState())[0].any()
+    assert not gradtx.adaptive_grad_clip(0.0).update(g, gradtx.EmptyState(), g)[0].any()
+
+
+def test_derivatives_of_unit_and_block_clips_are_finite_at_zero():
+    def units(g, p):
+        return jnp.sum(unit_clip(g, p))
+
+    def block(g, threshold):
+        return jnp.sum(gradtx.clip_by_block_rms(threshold).update(g, gradtx.EmptyState())[0])
+
+    zero, some = jnp.zeros((2, 2)), jnp.array([[3.0, 0.0], [4.0, 0.0]])
+    with jax.debug_nans(True):
+        for g in (zero, some):
+            for other in (zero, some):
+                assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.grad(units, (0, 1))(g, other))
+            assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.grad(block, (0, 1))(g, 1.0))
+
+
+def test_adaptive_grad_clip_needs_params():
+    with pytest.raises(MissingExtraError) as error:
+        unit_clip(jnp.ones(2), None)
+    assert str(error.value) == (
+        "gradtx.adaptive_grad_clip: expected update(..., params=...), got no params; "
+        "their norms are the measure: tx.update(grads, state, params)"
+    )

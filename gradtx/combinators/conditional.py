@@ -1,0 +1,131 @@
+"""A transformation at some of the steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx import tree
+from gradtx.core import (
+    GradientTransformation,
+    Pair,
+    accepting_extras,
+    as_transformation,
+    increment,
+    transformation,
+    zero_count,
+)
+from gradtx.errors import ArgumentTypeError
+from gradtx.typing import Count, Params, State, Updates
+
+
+class ConditionalState(NamedTuple):
+    """The state of `conditionally_transform` and `conditionally_mask`.
+
+    Attributes:
+      step: how often `update` was called, int32 [].
+      inner_state: the state of the inner transformation.
+    """
+
+    step: Count
+    inner_state: State
+
+
+def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Updates]) -> Pair:
+    """The inner transformation where the condition holds; elsewhere a function of the updates, and the old state."""
+    member = as_transformation(inner, "inner to be a transformation")
+    if not callable(condition):
+        raise ArgumentTypeError("should_transform_fn to be a function of the step", got=repr(condition))
+    holds = accepting_extras(condition)
+
+    def init(params: Params) -> ConditionalState:
+        return ConditionalState(zero_count(), member.init(params))
+
+    def update(
+        updates: Updates, state: ConditionalState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        def run() -> tuple[Updates, State]:
+            return member.update(updates, state.inner_state, params, **extra)
+
+        def skip() -> tuple[Updates, State]:
+            return otherwise(updates), state.inner_state
+
+        due = jnp.asarray(holds(state.step, **extra)).astype(bool)
+        changed, inner_state = jax.lax.cond(due, run, skip)
+        return changed, ConditionalState(increment(state.step), inner_state)
+
+    return init, update
+
+
+@transformation
+def conditionally_transform(inner: GradientTransformation, should_transform_fn: Callable[..., Any]) -> Pair:
+    r"""Transform updates at some steps, and let them pass as they come at the others.
+
+    .. math:: u_t = \begin{cases} \text{inner}(g_t) & \text{if } c(t) \\ g_t & \text{otherwise} \end{cases}
+
+    Where the condition does not hold, the inner transformation is not computed, and its state stays bit for bit as it
+    was, counters and all. To stand still at those steps instead, use `conditionally_mask`.
+
+    Args:
+      inner: the transformation.
+      should_transform_fn: :math:`c`, called with the step (how many updates there were before, int32 []) and with the
+        extras it has parameters for; returns a boolean [], or a number that is not 0. It is traced. A schedule will
+        do; a plain function has no text.
+
+    State:
+      `ConditionalState`: a counter, and the inner state.
+
+    Raises:
+      ArgumentTypeError: `should_transform_fn` is not a function.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.conditionally_transform(gradtx.clip(1.0), lambda step: step >= 1)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for _ in range(2):
+      ...     updates, state = tx.update(jnp.array([3.0]), state)
+      ...     print(updates)
+      [3.]
+      [1.]
+
+    Differences from Optax: the condition gets the extras it names, so there is no ``forward_extra_args``.
+    """
+    return _conditionally(inner, should_transform_fn, lambda updates: updates)
+
+
+@transformation
+def conditionally_mask(inner: GradientTransformation, should_transform_fn: Callable[..., Any]) -> Pair:
+    r"""Transform updates at some steps, and make them zero at the others.
+
+    .. math:: u_t = \begin{cases} \text{inner}(g_t) & \text{if } c(t) \\ 0 & \text{otherwise} \end{cases}
+
+    Where the condition does not hold, the inner transformation is not computed, and its state stays bit for bit as it
+    was, counters and all: around a whole optimizer, this freezes parameters for a while. To let updates pass at those
+    steps, use `conditionally_transform`; to decide by the updates, `skip_if`.
+
+    Args:
+      inner: the transformation.
+      should_transform_fn: :math:`c`, called with the step (how many updates there were before, int32 []) and with the
+        extras it has parameters for; returns a boolean [], or a number that is not 0. It is traced. A schedule will
+        do; a plain function has no text.
+
+    State:
+      `ConditionalState`: a counter, and the inner state.
+
+    Raises:
+      ArgumentTypeError: `should_transform_fn` is not a function.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.conditionally_mask(gradtx.sgd(0.5), lambda step: step >= 1)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for _ in range(2):
+      ...     updates, state = tx.update(jnp.array([3.0]), state)
+      ...     print(updates)
+      [0.]
+      [-1.5]
+
+    Differences from Optax: the condition gets the extras it names, so there is no ``forward_extra_args``.
+    """
+    return _conditionally(inner, should_transform_fn, tree.zeros_like)
