@@ -4,8 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, as_transformation, restrict, transformation
-from gradtx.transforms import set_to_zero
-from gradtx.typing import Mask, Params, State, Updates
+from gradtx.typing import EmptyState, Mask, Params, State, Updates
 
 
 class MaskedState(NamedTuple):
@@ -79,7 +78,7 @@ def freeze(mask: Mask) -> Pair:
       mask: the leaves to freeze, True at each: as in `masked`.
 
     State:
-      `MaskedState` around nothing.
+      `EmptyState`: nothing.
 
     Raises:
       TreeMismatchError: the mask is not a prefix of the tree.
@@ -94,4 +93,15 @@ def freeze(mask: Mask) -> Pair:
       >>> updates["embed"], updates["head"]
       (Array([0., 0.], dtype=float32), Array([-1.], dtype=float32))
     """
-    return masked(set_to_zero(), mask).pair
+
+    def init(params: Params) -> EmptyState:
+        tree.select(mask, params)
+        return EmptyState()
+
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        frozen = tree.keep(updates, tree.resolve_mask(mask, updates))
+        return tree.restore(tree.zeros_like(frozen), updates), state
+
+    return init, update

@@ -178,11 +178,13 @@ def adaptive_grad_clip(clipping: NonNegative, eps: NonNegative = 1e-3, output_ax
 
     def unit_norm(x: jax.Array) -> jax.Array:
         others = other_axes(x, axes) if x.ndim > 1 else tuple(range(x.ndim))
-        return safe_sqrt(jnp.sum(abs_sq(x), axis=others, keepdims=True))
+        norm: jax.Array = safe_sqrt(jnp.sum(abs_sq(x), axis=others, keepdims=True))
+        return norm
 
     def leaf(g: jax.Array, p: jax.Array) -> jax.Array:
         norm = unit_norm(g)
-        return _factor(norm, clipping * jnp.maximum(unit_norm(p), eps)) * _measured(g, norm)
+        bound = clipping * jnp.maximum(unit_norm(p), eps)
+        return _factor(norm, bound) * _measured(g, norm)
 
     def init(params: Params) -> EmptyState:
         return EmptyState()
