@@ -18,10 +18,11 @@ Over = Callable[[Callable[..., Any], Any], Any]
 
 
 class Run(NamedTuple):
-    """One training run: where its parameters are, and what its transformation remembers."""
+    """One training run: where its parameters are, what its transformation remembers, and the key of what follows."""
 
     params: Params
     state: State
+    key: jax.Array
 
 
 class Record(NamedTuple):
@@ -42,25 +43,32 @@ def stack(txs: list[Transformation]) -> Transformation:
     return stacked
 
 
-def start(over: Over, txs: Transformation, params: Params) -> Run:
-    """The beginning of all runs, [transformations, seeds], from the parameters of each seed."""
+def start(over: Over, txs: Transformation, count: int, params: Params, seed: int) -> Run:
+    """The beginning of all runs, [transformations, seeds], from the parameters of each seed.
 
-    def begin(tx: Transformation) -> Run:
-        return Run(params, over(tx.init, params))
+    `count` is the number of transformations, for those that have no numbers to tell it from.
+    """
+    keys = jax.random.split(jax.random.key(seed), len(jax.tree.leaves(params)[0]))
 
-    runs: Run = jax.jit(lambda txs: over(begin, txs))(txs)
+    def begin(tx_and_number: tuple[Transformation, jax.Array]) -> Run:
+        tx, _ = tx_and_number
+        return Run(params, over(tx.init, params), keys)
+
+    runs: Run = jax.jit(lambda txs: over(begin, (txs, jnp.arange(count))))(txs)
     return runs
 
 
-def step(tx: Transformation, run: Run, loss: Callable[[Params], jax.Array]) -> Run:
-    """One update. Whatever a transformation may ask for about the loss, it is given, except its value.
+def step(tx: Transformation, run: Run, loss: Callable[[Params], jax.Array], key: jax.Array) -> Run:
+    """One update. Whatever a transformation may ask for, it is given; but a plateau is not given the loss.
 
-    A plateau would take that for an observation, of one batch; it gets the loss on the watched rows instead.
+    It would take that for an observation, of one batch; it gets the loss on the watched rows instead.
     """
-    gradient = jax.grad(loss)
-    extras = {"value_fn": loss, "grad_fn": gradient, "value_and_grad_fn": jax.value_and_grad(loss)}
-    updates, state = tx.update(gradient(run.params), run.state, run.params, **extras)
-    return Run(gradtx.apply_updates(run.params, updates), state)
+    value, grads = jax.value_and_grad(loss)(run.params)
+    extras = {"grad": grads, "value_fn": loss, "key": key}
+    if not _plateaus(run.state):
+        extras["value"] = value
+    updates, state = tx.update(grads, run.state, run.params, **extras)
+    return run._replace(params=gradtx.apply_updates(run.params, updates), state=state)
 
 
 def training(model: Model, over: Over) -> Callable[..., tuple[Run, Record]]:
@@ -71,14 +79,16 @@ def training(model: Model, over: Over) -> Callable[..., tuple[Run, Record]]:
     """
 
     def leg(tx: Transformation, run: Run, batches: Any, train: Rows, watched: Rows) -> tuple[Run, Record]:
-        def one_step(run: Run, rows: Any) -> tuple[Run, None]:
+        def one_step(run: Run, rows_and_key: Any) -> tuple[Run, None]:
+            rows, key = rows_and_key
             batch = train[rows]
-            return step(tx, run, lambda params: model.loss(params, batch.x, batch.y)), None
+            return step(tx, run, lambda params: model.loss(params, batch.x, batch.y), key), None
 
-        run, _ = jax.lax.scan(one_step, run, batches)
+        keys = jax.random.split(run.key, len(batches) + 1)
+        run, _ = jax.lax.scan(one_step, run._replace(key=keys[0]), (batches, keys[1:]))
         loss = model.loss(evaluated(run), watched.x, watched.y)
         record = Record(loss, gradtx.get_hyperparams(run.state))
-        return Run(run.params, _observed(run.state, loss)), record
+        return run._replace(state=_observed(run.state, loss)), record
 
     def train(txs: Transformation, runs: Run, batches: Any, train: Rows, watched: Rows) -> tuple[Run, Record]:
         def one(tx: Transformation, run: Run, batches: Any) -> tuple[Run, Record]:
@@ -113,6 +123,8 @@ def evaluated(run: Run) -> Params:
 
 def _observed(state: State, loss: jax.Array) -> State:
     """The state after the plateaus in it, if there are any, have seen the loss of this leg."""
-    if gradtx.tree.find_nodes(state, PlateauState):
-        return gradtx.observe(state, value=loss)
-    return state
+    return gradtx.observe(state, value=loss) if _plateaus(state) else state
+
+
+def _plateaus(state: State) -> list[Any]:
+    return gradtx.tree.find_nodes(state, PlateauState)

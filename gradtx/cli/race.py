@@ -199,7 +199,7 @@ def _train(members: list[Entrant], plan: Plan, common: _Common, advance: Advance
     advance(f"compiling {label}", 0)
     began = time.perf_counter()
     txs = program.stack([member.tx for member in members])
-    runs = program.start(over, txs, common.params)
+    runs = program.start(over, txs, len(members), common.params, plan.seed)
     train = jax.jit(program.training(plan.model, over), donate_argnums=1)
     compiled = train.lower(txs, runs, common.batches[0], data.train, data.watched).compile()
     compile_seconds = time.perf_counter() - began

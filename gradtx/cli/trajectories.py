@@ -83,13 +83,14 @@ def valley(x: jax.Array) -> jax.Array:
 def walk(tx: Transformation) -> Array:
     """The points an optimizer visits."""
 
-    def step(run: program.Run, _: None) -> tuple[program.Run, jax.Array]:
-        run = program.step(tx, run, valley)
+    def step(run: program.Run, key: jax.Array) -> tuple[program.Run, jax.Array]:
+        run = program.step(tx, run, valley, key)
         return run, run.params
 
     @jax.jit
     def path(start: jax.Array) -> jax.Array:
-        return jax.lax.scan(step, program.Run(start, tx.init(start)), length=STEPS)[1]
+        keys = jax.random.split(jax.random.key(0), STEPS + 1)
+        return jax.lax.scan(step, program.Run(start, tx.init(start), keys[0]), keys[1:])[1]
 
     start = jnp.array(START)
     return np.concatenate([[START], np.asarray(path(start))])

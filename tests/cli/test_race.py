@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 import gradtx
+from gradtx.cli import program
 from gradtx.cli.data import Dataset, Rows
 from gradtx.cli.models import linear
 from gradtx.cli.program import Run, evaluated
 from gradtx.cli.race import Entrant, Outcome, Plan, batch_order, group, race, ticks
+
+KEY = jax.random.key(0)
 
 
 def plan(**changes) -> Plan:
@@ -29,22 +32,54 @@ def by_hand(tx, plan: Plan, seed: int) -> tuple[list[float], Run]:
     batches = batch_order(plan)[:, seed].reshape(plan.legs, plan.every, plan.batch)
     for leg in batches:
         for rows in leg:
-            grads = jax.grad(plan.model.loss)(params, train.x[rows], train.y[rows])
-            updates, state = tx.update(grads, state, params)
+            loss = lambda params, rows=rows: plan.model.loss(params, train.x[rows], train.y[rows])  # noqa: E731
+            value, grads = jax.value_and_grad(loss)(params)
+            updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss)
             params = gradtx.apply_updates(params, updates)
-        losses.append(plan.model.loss(evaluated(Run(params, state)), train.x, train.y))
-    return losses, Run(params, state)
+        losses.append(plan.model.loss(evaluated(Run(params, state, KEY)), train.x, train.y))
+    return losses, Run(params, state, KEY)
+
+
+def descend_by_value():
+    """A step as long as the loss, against the gradient."""
+
+    def update(updates, state, params=None, *, value, grad):
+        return jax.tree.map(lambda g: -0.1 * value * g, grad), state
+
+    return gradtx.from_functions(lambda params: (), update)
+
+
+def note_key():
+    """Stands still, and remembers a number drawn with the last key."""
+
+    def update(updates, state, params=None, *, key):
+        return jax.tree.map(jnp.zeros_like, updates), jax.random.uniform(key)
+
+    return gradtx.from_functions(lambda params: jnp.zeros(()), update)
+
+
+def test_every_step_of_every_run_has_a_key_of_its_own():
+    model, rows, tx = linear(3), plan().dataset.train, note_key()
+    starts = jax.tree.map(lambda *x: np.stack(x), *(model.init(np.random.default_rng(i)) for i in range(2)))
+    over = program.mapping(True)
+    txs = program.stack([tx])
+    train, runs, seen = jax.jit(program.training(model, over)), program.start(over, txs, 1, starts, 0), []
+    for _ in range(3):
+        runs, _ = train(txs, runs, np.zeros((2, 1, 1, 5), np.int32), rows, rows)
+        seen += np.asarray(runs.state).ravel().tolist()
+    assert len(set(seen)) == 6
 
 
 @pytest.mark.parametrize("vectorised", [True, False])
 def test_a_race_is_the_runs_one_by_one(vectorised):
     txs = [gradtx.adam(0.1), gradtx.adam(0.01, b1=0.5), gradtx.lookahead(gradtx.sgd(0.1), sync_period=4)]
+    txs += [gradtx.chain(gradtx.heun(0.1), gradtx.scale_by_learning_rate(0.1)), descend_by_value()]
     entrants = [Entrant(repr(tx), tx) for tx in txs]
     told: list[tuple[str, int]] = []
     run = plan(vectorised=vectorised)
     outcomes = race(entrants, run, lambda *what: told.append(what))
     assert [outcome.entrant for outcome in outcomes] == entrants
-    assert [outcome.shared for outcome in outcomes] == [False, True, False]
+    assert [outcome.shared for outcome in outcomes] == [False, True, False, False, False]
     assert sum(done for _, done in told) == ticks(entrants, run)
     for tx, outcome in zip(txs, outcomes, strict=True):
         assert outcome.steps.tolist() == [0, 3, 6, 9, 12]
@@ -106,4 +141,4 @@ def test_calls_divide_the_legs():
 
 def test_params_of_a_run_without_lookahead_are_its_own():
     params = {"w": jnp.ones(2)}
-    assert evaluated(Run(params, gradtx.adam(0.1).init(params))) is params
+    assert evaluated(Run(params, gradtx.adam(0.1).init(params), KEY)) is params
