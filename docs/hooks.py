@@ -81,7 +81,7 @@ class DocstringMarkup(Extension):
     def on_package(self, *, pkg: Any, **_: Any) -> None:
         """Called once, when everything is loaded."""
         definitions = dict(_definitions(pkg))
-        public = {name for name in definitions if name in pkg.members}
+        public = {name for name in definitions if name in pkg.members and pkg.members[name].is_alias}
         for name in public:
             # griffe takes the module gradtx.optimizers.adam for what gradtx.optimizers exports as adam.
             pkg.set_member(name, Alias(name, definitions[name]))
