@@ -99,7 +99,9 @@ def test_a_docstring_has_its_sections(name: str) -> None:
     assert ">>> " in sections.get("Example", "")
 
 
-ALGORITHMS = {"adam", "adaptive", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
+ALGORITHMS = {
+    "adam", "adaptive", "hessian", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign", "sophia",
+}  # fmt: skip
 """Families whose members are somebody's idea."""
 
 

@@ -5,6 +5,7 @@ from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
 from gradtx.optimizers.optimistic import optimistic_adam, optimistic_adam_v2, optimistic_gradient_descent
 from gradtx.optimizers.ranger import ranger
 from gradtx.optimizers.sgd import dpsgd, sgd
+from gradtx.optimizers.sophia import sophia
 
 __all__ = [
     "adabelief",
@@ -22,5 +23,6 @@ __all__ = [
     "ranger",
     "rmsprop",
     "sgd",
+    "sophia",
     "yogi",
 ]

@@ -82,6 +82,7 @@ VARIANTS: dict[str, Any] = {
     "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
     "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),
+    "adaptive_sharpness_aware+mask": gradtx.adaptive_sharpness_aware(gradtx.adam(0.1), mask="*kernel"),
     "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
     "chain+empty": gradtx.chain(),
     "clip_by_global_norm+group": gradtx.clip_by_global_norm(1.0, scope="group"),
@@ -99,7 +100,11 @@ VARIANTS: dict[str, Any] = {
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
+    "scale_by_sophia+unclipped": gradtx.scale_by_sophia(clip_threshold=None, gamma=100.0, update_interval=2),
     "scale_by_optimistic_gradient+zero": gradtx.scale_by_optimistic_gradient(first="zero"),
+    "sophia+bfloat16": gradtx.sophia(
+        0.1, b2=0.9, gamma=10.0, update_interval=3, mu_dtype="bfloat16", bias_correction=False
+    ),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
 

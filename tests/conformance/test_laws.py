@@ -28,6 +28,7 @@ every_value = pytest.mark.parametrize("name", VALUES)
 
 NO_DESCENT = {
     "freeze": "its purpose is to stand still",
+    "hutchinson_diagonal": "an estimate of curvature is no direction",
     "set_to_zero": "its purpose is to stand still",
 }
 """Transformations that do not move along the gradient, with the reason."""
@@ -38,18 +39,24 @@ MOVES_WITHOUT_GRADIENT = {
     "chain": "its member is adamw",
     "differentially_private_aggregate": "noise",
     "dpsgd": "noise",
+    "hutchinson_diagonal": "the curvature is not zero",
     "scale_by_yogi": "its first moment begins at 1e-6",
+    "sophia": "weight decay",
+    "sophia+bfloat16": "weight decay",
     "yogi": "its first moment begins at 1e-6",
 }
 """Transformations that move parameters whose gradients are zero, with the reason."""
 
 UNCLIPPED_BY_NAN = {
+    "adaptive_sharpness_aware": "a norm that is NaN perturbs nothing: the others take the gradient where they are",
+    "adaptive_sharpness_aware+mask": "as without a mask",
     "chain": "its first member is clip_by_global_norm",
     "clip_by_global_norm": "a norm that is NaN clips nothing, so that the other leaves stay finite, if longer",
     "clip_by_global_norm+group": "like clip_by_global_norm",
     "partition+clip": "its members clip by the norm of the whole tree",
+    "sharpness_aware": "a norm that is NaN perturbs nothing: the others take the gradient where they are",
 }
-"""Transformations in which a NaN in one leaf undoes the shrinking of the others, with the reason."""
+"""Transformations in which a NaN in one leaf undoes the shrinking or the shift of the others, with the reason."""
 
 GUARDS = {
     "differentially_private_aggregate": "an example with a NaN anywhere is left out: that bounds its influence",

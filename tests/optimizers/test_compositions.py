@@ -87,6 +87,10 @@ COMPOSITIONS = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "sophia": (
+        gradtx.sophia(0.5),
+        chain(gradtx.scale_by_sophia(), gradtx.add_decayed_weights(1e-4), RATE),
+    ),
     "dpsgd": (
         gradtx.dpsgd(0.5, 1.0, 0.25),
         chain(gradtx.differentially_private_aggregate(1.0, 0.25), gradtx.sgd(0.5)),
