@@ -86,6 +86,24 @@ class Ema(Rule):
         return self.m / correction
 
 
+@dataclasses.dataclass
+class Lion(Rule):
+    """The step is the sign of c = b1 m + (1-b1) g (of a complex number, c / |c|), then m <- b2 m + (1-b2) g."""
+
+    b1: float = 0.9
+    b2: float = 0.99
+
+    def step(self, g, p):
+        c = self.b1 * self.m + (1 - self.b1) * g
+        total = self.b1 * self.total + (1 - self.b1) * np.abs(g)
+        self.m = self.b2 * self.m + (1 - self.b2) * g
+        self.total = self.b2 * self.total + (1 - self.b2) * np.abs(g)
+        # A sign has no digits to lose, but where c is a rounding of its terms it may be any.
+        self.condition = np.where(total > 0, total / np.maximum(np.abs(c), 1e-30 * total + 1e-300), 1.0)
+        self.size = np.ones_like(total)
+        return divide(c, np.abs(c))
+
+
 # --- the Adam family --------------------------------------------------------------------------------------------------
 
 

@@ -102,6 +102,8 @@ def test_a_docstring_has_its_sections(name: str) -> None:
 ALGORITHMS = {
     "adam", "adaptive", "hessian", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign", "sophia",
 }  # fmt: skip
+ALGORITHMS = {"adam", "adaptive", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
+ALGORITHMS = {"adam", "adaptive", "lion", "lookahead", "ranger", "rectified", "sgd", "sign"}
 """Families whose members are somebody's idea."""
 
 
@@ -135,6 +137,7 @@ DIFFERENT = {
     "partition": {"param_labels", "mask_compatible_extra_args"},
     "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
     "scale_by_learning_rate": {"learning_rate"},
+    "scale_by_lion": {"mode", "smooth_beta"},  # the sign alone
     "skip_large_updates": {"updates", "gradient_step", "params", "max_squared_norm"},  # a predicate there
 }
 """Where names are shared: the arguments of Optax that have another name or default here, or are missing."""

@@ -28,6 +28,7 @@ DIGITS: dict[str, tuple[Callable[[Any], Transformation], float]] = {
     "adabelief": (gradtx.adabelief, 0.03),
     "yogi": (gradtx.yogi, 0.03),
     "radam": (gradtx.radam, 0.1),
+    "lion": (gradtx.lion, 0.003),
     "ranger": (gradtx.ranger, 0.3),
 }
 """By label, the optimizer as a function of its rate, and the rate.

@@ -15,7 +15,7 @@ from gradtx.core.hyperparams import (
     set_hyperparams,
     tunable,
 )
-from gradtx.core.numerics import abs_sq, complement_of_power, increment, nonzero, safe_sqrt, zero_count
+from gradtx.core.numerics import abs_sq, as_stored, complement_of_power, increment, nonzero, safe_sqrt, zero_count
 from gradtx.core.registry import Factory, alias, aliases, from_config, lookup, parse, registry, to_config
 from gradtx.core.schedule import (
     Schedule,
@@ -66,6 +66,7 @@ __all__ = [
     "apply_updates",
     "as_float",
     "as_schedule",
+    "as_stored",
     "as_transformation",
     "complement_of_power",
     "constant_schedule",

@@ -65,6 +65,20 @@ def safe_sqrt(x: Any) -> jax.Array:
     return _sqrt(x)
 
 
+def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
+    """The array rounded to the dtype in which it will be stored, in its own dtype (unchanged if `dtype` is None).
+
+    What is computed from it then reads the stored array, and not what the array was made of. The first rounding is
+    explicit because XLA may leave out a cast to a narrow dtype and back.
+    """
+    if dtype is None or jnp.iscomplexobj(x) or jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:
+        return x
+    narrow = jnp.finfo(dtype)
+    if narrow.bits == 16:  # formats of 8 bits have no infinity, or other exponents than reduce_precision knows
+        x = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
+    return x.astype(dtype).astype(x.dtype)
+
+
 def nonzero(x: jax.Array) -> jax.Array:
     """The array with 1 for each 0: a denominator that is zero only where the numerator is."""
     return jnp.where(x == 0, 1, x)

@@ -2,6 +2,7 @@
 
 from gradtx.optimizers.adam import adabelief, adam, adamw, amsgrad, nadam, radam, yogi
 from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
+from gradtx.optimizers.lion import lion
 from gradtx.optimizers.optimistic import optimistic_adam, optimistic_adam_v2, optimistic_gradient_descent
 from gradtx.optimizers.ranger import ranger
 from gradtx.optimizers.sgd import dpsgd, sgd
@@ -15,6 +16,7 @@ __all__ = [
     "adamw",
     "amsgrad",
     "dpsgd",
+    "lion",
     "nadam",
     "optimistic_adam",
     "optimistic_adam_v2",

@@ -33,7 +33,7 @@ from gradtx.transforms.plateau import reduce_on_plateau
 from gradtx.transforms.privacy import differentially_private_aggregate, per_example_global_norm_clip
 from gradtx.transforms.rectified import scale_by_radam, scale_by_rectified_adam
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
-from gradtx.transforms.sign import scale_by_sign
+from gradtx.transforms.sign import ScaleByLionState, scale_by_lion, scale_by_sign
 
 __all__ = [
     "ClipByGlobalNormState",
@@ -41,6 +41,7 @@ __all__ = [
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
     "ScaleByAmsgradState",
+    "ScaleByLionState",
     "ScaleByOptimisticGradientState",
     "ScaleByRmsState",
     "ScaleByRssState",
@@ -64,6 +65,7 @@ __all__ = [
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_learning_rate",
+    "scale_by_lion",
     "scale_by_optimistic_gradient",
     "scale_by_radam",
     "scale_by_rectified_adam",

@@ -262,7 +262,9 @@ def scale_by_belief(
 
         def leaf(g: jax.Array, m: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
-            s = b2 * s + (1 - b2) * abs_sq(g - m) + eps_root
+            # In this order the sum is between two arrays, and XLA computes it once; were eps_root added last, it would
+            # do so again for u, from a copy of the old s.
+            s = b2 * s + ((1 - b2) * abs_sq(g - m) + eps_root)
             return m_hat(g, m) / nonzero(safe_sqrt(correct_nu * s) + eps), m, s
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)

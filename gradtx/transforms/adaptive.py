@@ -266,8 +266,10 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             e_g = rho * e_g + (1 - rho) * abs_sq(g)
-            u = g * (safe_sqrt(e_x + eps) / _denominator(e_g, eps, eps_in_sqrt=True))
-            return u, e_g, rho * e_x + (1 - rho) * abs_sq(u)
+            e_x = rho * e_x + (1 - rho) * abs_sq(g * safe_sqrt((e_x + eps) / nonzero(e_g + eps)))
+            # The same step by the new e_x alone: were two outputs to read the old one, XLA would copy it first.
+            # Solving the line above for the old e_x and inserting it gives this; nothing in it cancels.
+            return g * safe_sqrt((e_x + rho * eps) / nonzero(rho * (e_g + eps) + (1 - rho) * abs_sq(g))), e_g, e_x
 
         updates, e_g, e_x = tree.map_leaves(leaf, updates, state.e_g, state.e_x)
         return updates, ScaleByAdaDeltaState(e_g, e_x)

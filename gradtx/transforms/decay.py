@@ -50,6 +50,8 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
 
     def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
         require_extra(params, "params", "weight decay needs them: tx.update(grads, state, params)")
+        if isinstance(weight_decay, float | int) and weight_decay == 0:
+            return updates, state  # a member that does nothing must not read the parameters
         if mask is None:
             return tree.map_leaves(leaf, updates, read=(params,)), state
         chosen = tree.resolve_mask(mask, updates)

@@ -1,8 +1,13 @@
-"""Signs of gradients."""
+"""Signs of gradients, and of averages of them."""
 
+from typing import Any, NamedTuple
+
+import jax
 import jax.numpy as jnp
 
-from gradtx.core import Pair, leafwise, transformation
+from gradtx import tree
+from gradtx.core import Pair, as_stored, leafwise, transformation
+from gradtx.typing import Decay, DTypeName, Params, State, Updates
 
 
 @transformation
@@ -23,3 +28,71 @@ def scale_by_sign() -> Pair:
       - Bernstein et al., signSGD: compressed optimisation for non-convex problems, 2018, arXiv:1802.04434.
     """
     return leafwise(jnp.sign)
+
+
+class ScaleByLionState(NamedTuple):
+    """The state of `scale_by_lion`.
+
+    Attributes:
+      mu: the average of gradients, like the params, in accumulator dtype (or ``mu_dtype``).
+    """
+
+    mu: Updates
+
+
+@transformation
+def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99, mu_dtype: DTypeName | None = None) -> Pair:
+    r"""Replace updates by the sign of an average between the gradient and its momentum (Lion).
+
+    .. math::
+        u_t = \operatorname{sign}\bigl(\beta_1 m_{t-1} + (1-\beta_1)\, g_t\bigr), \qquad
+        m_t = \beta_2 m_{t-1} + (1-\beta_2)\, g_t
+
+    Every element moves by the learning rate or not at all. A complex element becomes :math:`c/|c|`.
+
+    *Form.* Solved for the new moment, the direction is
+    :math:`\operatorname{sign}(\beta_1 m_t + (\beta_2-\beta_1)\, g_t)`. Where :math:`\beta_1 \le \beta_2` and
+    :math:`\beta_2 > 0` are Python numbers this form is computed: it reads nothing that is overwritten, so that a
+    compiled step with donated buffers moves 28 bytes per float32 parameter and makes no copy. Its coefficients are
+    not negative: nothing cancels that does not in the first form, and the signs can differ only where
+    :math:`|\beta_1 m_{t-1} + (1-\beta_1)\, g_t|` is within a few roundings of
+    :math:`\beta_1 |m_{t-1}| + (1-\beta_1)\, |g_t|`. Traced numbers (schedules, sweeps) take the first form.
+
+    Args:
+      b1: :math:`\beta_1`, in [0, 1).
+      b2: :math:`\beta_2`, in [0, 1).
+      mu_dtype: the dtype :math:`m` is stored in, such as ``"bfloat16"``; at least float32 by default. The second form
+        reads :math:`m_t` as it is stored.
+
+    State:
+      `ScaleByLionState`: 4 bytes per float32 parameter (2 with ``mu_dtype="bfloat16"``).
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.scale_by_lion()
+      >>> tx.update(jnp.array([0.5, 0.0, -3.0]), tx.init(jnp.zeros(3)))[0]
+      Array([ 1.,  0., -1.], dtype=float32)
+
+    References:
+      - Chen et al., Symbolic discovery of optimization algorithms, 2023, arXiv:2302.06675.
+
+    Differences from Optax: the state has no counter, which nothing reads; there are no smoothed signs (``mode``).
+    """
+    numbers = all(isinstance(b, float | int) for b in (b1, b2))
+    by_new_moment = numbers and b1 <= b2 and b2 > 0
+
+    def init(params: Params) -> ScaleByLionState:
+        return ScaleByLionState(tree.zeros_accumulator(params, dtype=mu_dtype))
+
+    def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
+        now = as_stored(b2 * m + (1 - b2) * g, mu_dtype)
+        direction = b1 * now + (b2 - b1) * g if by_new_moment else b1 * m + (1 - b1) * g
+        return jnp.sign(direction), now
+
+    def update(
+        updates: Updates, state: ScaleByLionState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        updates, mu = tree.map_leaves(leaf, updates, state.mu)
+        return updates, ScaleByLionState(mu)
+
+    return init, update

@@ -13,13 +13,13 @@ PER_EXAMPLE = {"dpsgd"}
 
 def test_digits_pair_every_optimizer_with_its_decay():
     field = entrants.of_digits(600)
-    assert len(field) == 28
+    assert len(field) == 30
     assert {e.tx.factory.name for e in field} == {
         name for name, factory in gradtx.registry().items() if factory.kind == "optimizer"
     } - PER_EXAMPLE
     pairs = group(field)
     assert all([e.schedule for e in pair] == ["constant", "cosine"] for pair in pairs)
-    assert len(pairs) == 14
+    assert len(pairs) == 15
     for constant, falling in pairs:
         rate = float(constant.rate)
         assert constant.tx.learning_rate(0) == constant.tx.learning_rate(600) == pytest.approx(rate)

@@ -94,6 +94,8 @@ VARIANTS: dict[str, Any] = {
     ),
     "apply_if_finite+skip": gradtx.apply_if_finite(gradtx.adam(0.1), past_limit="skip"),
     "extragradient+remember": gradtx.extragradient(SMOOTH, "remember"),
+    "lion+b2_below_b1": gradtx.lion(0.1, b1=0.9, b2=0.5),
+    "lion+bfloat16": gradtx.lion(0.1, mu_dtype="bfloat16"),
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),

@@ -23,6 +23,7 @@ SAME = {
     "yogi": {},
     "radam": {},
     "radam fast": {"b2": 0.9, "threshold": 4.0, "nesterov": True},
+    "lion": {},
     "adagrad": {},
     "rmsprop": {},
     "rmsprop torch": {"decay": 0.99, "eps_in_sqrt": False, "bias_correction": True},

@@ -23,6 +23,7 @@ TRANSFORMATIONS = {
     "clip": gradtx.clip(0.5),
     "clip by global norm": gradtx.clip_by_global_norm(0.5),
     "centralize": gradtx.centralize(),
+    "lion": gradtx.scale_by_lion(),
     "sign": gradtx.scale_by_sign(),
 }
 PROBLEM = Problem({"kernel": (3, 4), "bias": (4,), "scalar": ()}, 4)
