@@ -102,8 +102,7 @@ def test_a_docstring_has_its_sections(name: str) -> None:
 ALGORITHMS = {
     "adam", "adaptive", "hessian", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign", "sophia",
 }  # fmt: skip
-ALGORITHMS = {"adam", "adaptive", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
-ALGORITHMS = {"adam", "adaptive", "lion", "lookahead", "ranger", "rectified", "sgd", "sign"}
+ALGORITHMS = {"adam", "adaptive", "lion", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
 """Families whose members are somebody's idea."""
 
 

@@ -71,9 +71,9 @@ def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
     What is computed from it then reads the stored array, and not what the array was made of. The first rounding is
     explicit because XLA may leave out a cast to a narrow dtype and back.
     """
-    if dtype is None or jnp.iscomplexobj(x) or jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:
+    if dtype is None or jnp.iscomplexobj(x) or jnp.dtype(dtype).itemsize >= x.dtype.itemsize:
         return x
-    narrow = jnp.finfo(dtype)
+    narrow: Any = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
     if narrow.bits == 16:  # formats of 8 bits have no infinity, or other exponents than reduce_precision knows
         x = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
     return x.astype(dtype).astype(x.dtype)

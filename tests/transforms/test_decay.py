@@ -72,3 +72,8 @@ def test_without_params_it_says_what_it_needs():
     message = r"^gradtx.add_decayed_weights: expected update\(..., params=...\), got no params; weight decay needs them"
     with pytest.raises(gradtx.errors.MissingExtraError, match=message):
         gradtx.add_decayed_weights(0.1).update(PARAMS, gradtx.EmptyState())
+
+
+def test_a_decay_of_zero_does_not_read_the_parameters():
+    tx, g = gradtx.add_decayed_weights(0.0), {"w": jnp.ones(2)}
+    assert tx.update(g, tx.init(g), {"w": jnp.full(2, jnp.inf)})[0] is g
