@@ -100,9 +100,9 @@ def test_a_docstring_has_its_sections(name: str) -> None:
 
 
 ALGORITHMS = {
-    "adam", "adaptive", "hessian", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign", "sophia",
+    "adam", "adaptive", "hessian", "lion", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign",
+    "sophia",
 }  # fmt: skip
-ALGORITHMS = {"adam", "adaptive", "lion", "lookahead", "privacy", "ranger", "rectified", "sgd", "sign"}
 """Families whose members are somebody's idea."""
 
 
