@@ -179,14 +179,17 @@ from gradtx.wrappers import (
     LookaheadState,
     SkipIfState,
     SkipLargeUpdatesState,
+    WithStateResetState,
     accumulate,
     apply_if_finite,
     averaged_params,
     ema_params,
     lookahead,
     lookahead_params,
+    reset_state,
     skip_if,
     skip_large_updates,
+    with_state_reset,
 )
 
 __all__ = [
@@ -238,6 +241,7 @@ __all__ = [
     "TraceState",
     "TunableState",
     "Updates",
+    "WithStateResetState",
     "ZeroNansState",
     "accumulate",
     "adabelief",
@@ -317,6 +321,7 @@ __all__ = [
     "ranger",
     "reduce_on_plateau",
     "registry",
+    "reset_state",
     "rk4",
     "rmsprop",
     "runge_kutta",
@@ -358,6 +363,7 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
     "warmup_stable_decay_schedule",
+    "with_state_reset",
     "yogi",
     "zero_nans",
 ]

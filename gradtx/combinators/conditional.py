@@ -1,6 +1,6 @@
 """A transformation at some of the steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -32,12 +32,19 @@ class ConditionalState(NamedTuple):
     inner_state: State
 
 
+def decide(condition: Callable[..., Any], argument: str, step: Any, extra: Mapping[str, Any]) -> jax.Array:
+    """What a condition says of a step, bool []."""
+    holds = jnp.asarray(accepting_extras(condition)(step, **extra))
+    if holds.shape:
+        raise ArgumentTypeError(f"{argument} to return a single boolean", got=f"{holds.dtype}{list(holds.shape)}")
+    return holds.astype(bool)
+
+
 def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Updates]) -> Pair:
     """The inner transformation where the condition holds; elsewhere a function of the updates, and the old state."""
     member = as_transformation(inner, "inner to be a transformation")
     if not callable(condition):
         raise ArgumentTypeError("should_transform_fn to be a function of the step", got=repr(condition))
-    holds = accepting_extras(condition)
 
     def init(params: Params) -> ConditionalState:
         return ConditionalState(zero_count(), member.init(params))
@@ -51,7 +58,7 @@ def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Up
         def skip() -> tuple[Updates, State]:
             return otherwise(updates), state.inner_state
 
-        due = jnp.asarray(holds(state.step, **extra)).astype(bool)
+        due = decide(condition, "should_transform_fn", state.step, extra)
         changed, inner_state = jax.lax.cond(due, run, skip)
         return changed, ConditionalState(increment(state.step), inner_state)
 

@@ -11,6 +11,7 @@ from gradtx.wrappers.finite import (
     skip_large_updates,
 )
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
+from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
 
 __all__ = [
     "AccumulateState",
@@ -19,12 +20,15 @@ __all__ = [
     "LookaheadState",
     "SkipIfState",
     "SkipLargeUpdatesState",
+    "WithStateResetState",
     "accumulate",
     "apply_if_finite",
     "averaged_params",
     "ema_params",
     "lookahead",
     "lookahead_params",
+    "reset_state",
     "skip_if",
     "skip_large_updates",
+    "with_state_reset",
 ]

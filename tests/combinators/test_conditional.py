@@ -103,3 +103,12 @@ def test_the_condition_is_a_function(name):
     with pytest.raises(ArgumentTypeError) as error:
         getattr(gradtx, name)(gradtx.sgd(0.1), 3)
     assert str(error.value) == f"gradtx.{name}: expected should_transform_fn to be a function of the step, got 3"
+
+
+def test_the_condition_returns_one_boolean():
+    tx = gradtx.conditionally_mask(gradtx.sgd(0.1), lambda step: jnp.ones(2, bool))
+    with pytest.raises(ArgumentTypeError) as error:
+        tx.update(PARAMS, tx.init(PARAMS))
+    assert str(error.value) == (
+        "gradtx.conditionally_mask: expected should_transform_fn to return a single boolean, got bool[2]"
+    )

@@ -46,6 +46,8 @@ ARGUMENTS: dict[str, Any] = {
     "function": jnp.sqrt,
     "every": 2,
     "should_transform_fn": lambda step: step != 2,
+    "where": "mu",
+    "when": 3,
     "predicate": lambda updates, params, **extra: jnp.zeros((), bool),
     "a": ((0.5,),),
     "b": (0.25, 0.75),
@@ -107,6 +109,7 @@ VARIANTS: dict[str, Any] = {
     "sophia+bfloat16": gradtx.sophia(
         0.1, b2=0.9, gamma=10.0, update_interval=3, mu_dtype="bfloat16", bias_correction=False
     ),
+    "with_state_reset+everything": gradtx.with_state_reset(gradtx.adam(0.1), "*", lambda step: step == 3),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
 
