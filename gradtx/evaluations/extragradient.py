@@ -31,8 +31,8 @@ def extragradient(inner: GradientTransformation, extrapolation: Literal["forget"
     .. math::
         \tilde\theta = \theta + u\big(g(\theta)\big), \qquad \theta \leftarrow \theta + u\big(g(\tilde\theta)\big)
 
-    Both gradients are of one batch. For a game, let ``grad_fn`` return the joint vector field of its players: they
-    then move at once.
+    Both gradients are of one batch. The inner transformation gets the params :math:`\theta` and the extras as they
+    came, both times. For a game, let ``grad_fn`` return the joint vector field of its players: they then move at once.
 
     Args:
       inner: a whole optimizer, learning rate and all; :math:`u`.
@@ -69,9 +69,9 @@ def extragradient(inner: GradientTransformation, extrapolation: Literal["forget"
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "it steps away from them: tx.update(grads, state, params, grad_fn=...)")
         shift, extrapolated = member.update(updates, state.inner_state, params, **extra)
-        extra["grad"] = grad_function(extra)(apply_updates(params, shift))
+        there = grad_function(extra)(apply_updates(params, shift))
         inner_state = extrapolated if extrapolation == "remember" else state.inner_state
-        updates, inner_state = member.update(extra["grad"], inner_state, params, **extra)
+        updates, inner_state = member.update(there, inner_state, params, **extra)
         return updates, ExtragradientState(inner_state)
 
     return init, update

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradtx import adam, adamw, apply_updates, extragradient, get_hyperparams, partition, sgd, tree
+from gradtx import adam, adamw, apply_updates, extragradient, from_functions, get_hyperparams, partition, sgd, tree
 from gradtx.errors import MissingExtraError
 from tests.conftest import x64_mode
 
@@ -78,22 +78,22 @@ def test_in_a_partition_the_other_leaves_are_held():
     assert float(updates["a"]) == pytest.approx(-0.1 * 25.0)
 
 
-def test_nested_extragradient_sees_the_gradient_it_is_given():
-    """`grad` is that of the point the inner transformation steps by."""
+def test_the_extras_inside_remain_those_at_the_parameters():
     seen = []
 
-    def update(updates, state, params=None, *, grad, **extra):
-        seen.append((updates, grad))
+    def update(updates, state, params=None, *, grad, value, **extra):
+        seen.append((updates, params, grad, value))
         return jax.tree.map(lambda u: -0.1 * u, updates), state
-
-    from gradtx import from_functions
 
     tx = extragradient(from_functions(lambda params: (), update))
     p = jnp.ones(3)
-    tx.update(field(p), tx.init(p), p, grad=field(p), grad_fn=field)
-    for updates, grad in seen:
-        np.testing.assert_array_equal(updates, grad)
-    assert len(seen) == 2
+    tx.update(field(p), tx.init(p), p, grad=field(p), grad_fn=field, value=1.0)
+    there = field(p - 0.1 * field(p))
+    for (updates, params, grad, value), expected in zip(seen, (field(p), there), strict=True):
+        np.testing.assert_array_equal(updates, expected)
+        np.testing.assert_array_equal(params, p)
+        np.testing.assert_array_equal(grad, field(p))
+        assert value == 1.0
 
 
 def test_without_a_function_the_error_says_what_to_pass():
