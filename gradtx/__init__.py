@@ -63,6 +63,7 @@ from gradtx.evaluations import (
     scale_by_sophia,
     sharpness_aware,
 )
+from gradtx.inspect import metrics
 from gradtx.optimizers import (
     adabelief,
     adadelta,
@@ -111,6 +112,7 @@ from gradtx.training import StepMetrics, build_step
 from gradtx.transforms import (
     ClipByGlobalNormState,
     EmaState,
+    MonitorState,
     ScaleByAdaDeltaState,
     ScaleByAdamState,
     ScaleByAmsgradState,
@@ -130,6 +132,7 @@ from gradtx.transforms import (
     differentially_private_aggregate,
     ema,
     identity,
+    monitor,
     per_example_global_norm_clip,
     reduce_on_plateau,
     scale,
@@ -211,6 +214,7 @@ __all__ = [
     "Mask",
     "MaskedNode",
     "MaskedState",
+    "MonitorState",
     "NonNegative",
     "Numeric",
     "Operand",
@@ -299,6 +303,8 @@ __all__ = [
     "lookahead",
     "lookahead_params",
     "masked",
+    "metrics",
+    "monitor",
     "multi_transform",
     "multiply_schedules",
     "nadam",

@@ -9,11 +9,12 @@ import dataclasses
 import math
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
-Params: TypeAlias = Any
+Params: TypeAlias = Annotated[Any, "params"]
 """A pytree of parameters."""
 
-Updates: TypeAlias = Any
-"""A pytree like the parameters: gradients on the way in, steps to be added on the way out."""
+Updates: TypeAlias = Annotated[Any, "updates"]
+"""A pytree like the parameters: gradients on the way in, steps to be added on the way out. The annotation of a field
+of a state says that it is one: a moment, say, which `metrics` leaves out."""
 
 State: TypeAlias = Any
 """What a transformation remembers between updates: a pytree of arrays of fixed structure."""

@@ -130,6 +130,7 @@ DIFFERENT = {
     "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},
     "masked": {"mask_compatible_extra_args"},
     "optimistic_adam": {"optimism", "b1", "b2", "eps", "eps_root", "mu_dtype"},  # ours is Optax's optimistic_adam_v2
+    "monitor": {"measures"},  # it knows what to measure; groups of leaves instead of functions of all
     "multi_transform": {"param_labels", "mask_compatible_extra_args"},  # globs need no labels
     "nadam": {"nesterov"},
     "named_chain": {"args"},

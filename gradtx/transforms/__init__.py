@@ -28,6 +28,7 @@ from gradtx.transforms.clipping import (
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.filtering import ZeroNansState, centralize, zero_nans
 from gradtx.transforms.momentum import EmaState, TraceState, ema, trace
+from gradtx.transforms.monitor import MonitorState, monitor
 from gradtx.transforms.optimistic import ScaleByOptimisticGradientState, scale_by_optimistic_gradient
 from gradtx.transforms.plateau import reduce_on_plateau
 from gradtx.transforms.privacy import differentially_private_aggregate, per_example_global_norm_clip
@@ -38,6 +39,7 @@ from gradtx.transforms.sign import ScaleByLionState, scale_by_lion, scale_by_sig
 __all__ = [
     "ClipByGlobalNormState",
     "EmaState",
+    "MonitorState",
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
     "ScaleByAmsgradState",
@@ -57,6 +59,7 @@ __all__ = [
     "differentially_private_aggregate",
     "ema",
     "identity",
+    "monitor",
     "per_example_global_norm_clip",
     "reduce_on_plateau",
     "scale",

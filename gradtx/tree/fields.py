@@ -8,7 +8,7 @@ import jax
 from gradtx.errors import UnknownNameError
 
 
-def _children(node: Any) -> tuple[list[tuple[str, Any]], Any]:
+def one_level(node: Any) -> tuple[list[tuple[str, Any]], Any]:
     """The children of one node with the names they go by, and the way to put them back together."""
     pairs, treedef = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
     return [(jax.tree_util.keystr(path, simple=True), child) for path, child in pairs], treedef
@@ -16,7 +16,7 @@ def _children(node: Any) -> tuple[list[tuple[str, Any]], Any]:
 
 def map_nodes(function: Callable[[Any], Any], tree: Any, kind: type | tuple[type, ...]) -> Any:
     """Replace each node of a given type by a function of it, innermost first."""
-    children, treedef = _children(tree)
+    children, treedef = one_level(tree)
     if not (len(children) == 1 and children[0][1] is tree):
         tree = treedef.unflatten([map_nodes(function, child, kind) for _, child in children])
     return function(tree) if isinstance(tree, kind) else tree
@@ -51,7 +51,7 @@ def _search(tree: Any, name: str, eligible: Callable[[Any], bool]) -> list[tuple
     found: list[tuple[str, Any]] = []
 
     def visit(node: Any, path: str) -> None:
-        children, _ = _children(node)
+        children, _ = one_level(node)
         for key, child in children:
             if child is node:
                 continue
@@ -93,7 +93,7 @@ def set_field(tree: Any, name: str, value: Any) -> Any:
     def visit(node: Any, path: str) -> Any:
         if path in paths:
             return value(node) if callable(value) else value
-        children, treedef = _children(node)
+        children, treedef = one_level(node)
         if len(children) == 1 and children[0][1] is node:
             return node
         return treedef.unflatten([visit(child, f"{path}/{key}" if path else key) for key, child in children])

@@ -52,7 +52,7 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
     """
     if mask is None:
         return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
-    if _is_glob(mask):
+    if is_glob(mask):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
     chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
     for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
@@ -70,7 +70,7 @@ def select(mask: Mask, params: Any) -> Any:
       ArgumentValueError: the mask is one glob or several, the tree has leaves, and none matches.
     """
     chosen = resolve_mask(mask, params)
-    if _is_glob(mask) and jax.tree.leaves(params) and not any(jax.tree.leaves(chosen)):
+    if is_glob(mask) and jax.tree.leaves(params) and not any(jax.tree.leaves(chosen)):
         raise no_match(mask, params)
     return chosen
 
@@ -86,7 +86,8 @@ def no_match(glob: Any, params: Any) -> ArgumentValueError:
     )
 
 
-def _is_glob(mask: Mask) -> bool:
+def is_glob(mask: Mask) -> bool:
+    """Whether a mask is a glob, or several."""
     if isinstance(mask, str):
         return True
     return isinstance(mask, tuple | list) and bool(mask) and all(isinstance(g, str) for g in mask)

@@ -101,6 +101,7 @@ VARIANTS: dict[str, Any] = {
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
+    "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),

@@ -82,6 +82,8 @@ DIRECTIONS = SCALINGS | {
     "ema",
     "heun",
     "identity",
+    "monitor",
+    "monitor+groups",
     "ralston",
     "reduce_on_plateau",
     "rk4",

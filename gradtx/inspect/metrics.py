@@ -1,0 +1,108 @@
+"""The scalars in a state, to log."""
+
+import collections
+import functools
+import re
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import ScheduledState, TunableState, registry
+from gradtx.schedules import PlateauSettings
+from gradtx.tree.fields import one_level
+from gradtx.typing import Params, State, Updates
+
+Entry = tuple[str, str, Any]
+"""The place of a node in the state, the name of a scalar in it, and the scalar."""
+
+
+def metrics(state: State) -> dict[str, Any]:
+    """The scalars in a state by name: the values in force, counts, norms, what was skipped. Pure, also inside jit.
+
+    A hyperparameter that follows a schedule or is `tunable` goes by its own name, ``"learning_rate"``; any other scalar
+    by the transformation whose state has it and the field, ``"clip_by_global_norm/norm"``. Scalars of one name are
+    preceded by their place in the state, ``"0/clip_by_global_norm/norm"``. Which names there are depends on the
+    transformation alone. Moments and other trees like the params are left out, also where they are scalars; so are
+    arrays: of a state with an axis of runs (`jax.vmap`), take the metrics inside the mapped function.
+
+    A state that several factories share has the name of one of them: ``"scale_by_adam/count"`` for Yogi, too.
+
+    Args:
+      state: the state of any transformation, however nested; of Optax's, the scalar fields of named tuples.
+
+    Returns:
+      A flat dict of arrays [], for TensorBoard, W&B or clu.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(gradtx.exponential_decay(0.1, 10, 0.5)))
+      >>> for name, value in gradtx.metrics(tx.init(jnp.ones(2))).items():
+      ...     print(name, value)
+      clip_by_global_norm/norm 0.0
+      clip_by_global_norm/clipped 0
+      learning_rate 0.1
+      scheduled/count 0
+      scale_by_adam/count 0
+    """
+    entries = [*_entries(state, "")]
+    occurrences = collections.Counter(name for _, name, _ in entries)
+    return {name if occurrences[name] == 1 else _join(place, name): value for place, name, value in entries}
+
+
+def _entries(node: Any, place: str) -> Iterator[Entry]:
+    """Every scalar in a part of a state."""
+    if isinstance(node, PlateauSettings):
+        return  # arguments, the same at every step
+    if isinstance(node, ScheduledState | TunableState):
+        yield from ((place, name, value) for name, value in node.hyperparams.items() if _scalar(value))
+        node = node._replace(hyperparams={})
+    node_type: type = type(node)
+    kinds, owner = _kinds(node_type), state_name(node_type)
+    for key, child in one_level(node)[0]:
+        kind = kinds.get(key)
+        if child is node or kind is LIKE_PARAMS:
+            continue
+        if kind is SCALARS:
+            yield from ((place, f"{owner}/{key}/{name}", value) for name, value in child.items())
+        elif kind is OTHER and _scalar(child):
+            yield place, f"{owner}/{key}", child
+        else:
+            yield from _entries(child, _join(place, key))
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _scalar(x: Any) -> bool:
+    """Whether a value is one number: no array, no random key."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and x.ndim == 0 and (jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_)
+
+
+LIKE_PARAMS, SCALARS, OTHER = "like the params", "scalars by name", "other"
+
+
+@functools.cache
+def _kinds(state_type: type) -> dict[str, str]:
+    """What each field of a named tuple holds, as far as its annotation says; nothing for other types."""
+    hints = getattr(state_type, "__annotations__", {})
+    return {name: _kind(hints.get(name)) for name in getattr(state_type, "_fields", ())}
+
+
+def _kind(hint: Any) -> str:
+    if hint in (Params, Updates) or any(_kind(part) == LIKE_PARAMS for part in typing.get_args(hint)):
+        return LIKE_PARAMS
+    return SCALARS if hint == dict[str, jax.Array] else OTHER
+
+
+@functools.cache
+def state_name(state_type: type) -> str:
+    """The name of the transformation that has a state: ``clip_by_global_norm`` for ``ClipByGlobalNormState``."""
+    words = state_type.__name__.removesuffix("State")
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", words).lower()
+    plain = snake.replace("_", "")
+    return next((name for name in registry() if name.replace("_", "") == plain), snake)
