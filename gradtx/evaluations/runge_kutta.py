@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, apply_updates, grad_function, optimizer, transformation
+from gradtx.core import Pair, apply_updates, grad_function, transformation
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 
@@ -82,8 +82,8 @@ def _check_tableau(a: tuple[Row, ...], b: Row) -> None:
         raise ArgumentValueError("weights b that sum to 1", got=f"{math.fsum(b):g}", hint="else it is not consistent")
 
 
-@optimizer
-def heun(step_size: NonNegative) -> GradientTransformation:
+@transformation
+def heun(step_size: NonNegative) -> Pair:
     r"""Heun's method: the mean of the gradient here and of the gradient after a step along it.
 
     .. math:: u = \tfrac12\big(g(p) + g(p - \eta\, g(p))\big)
@@ -91,7 +91,7 @@ def heun(step_size: NonNegative) -> GradientTransformation:
     ``chain(heun(eta), scale_by_learning_rate(eta))`` is a second-order step of the gradient flow, and of a game if
     ``grad_fn`` returns the joint vector field of its players.
 
-    Composition: `runge_kutta` with two stages.
+    It is a `runge_kutta` of two stages.
 
     Args:
       step_size: :math:`\eta`, at least 0.
@@ -110,16 +110,16 @@ def heun(step_size: NonNegative) -> GradientTransformation:
     References:
       - Heun, Neue Methoden zur approximativen Integration der Differentialgleichungen, 1900.
     """
-    return runge_kutta(step_size, a=((1.0,),), b=(0.5, 0.5))
+    return runge_kutta(step_size, a=((1.0,),), b=(0.5, 0.5)).pair
 
 
-@optimizer
-def ralston(step_size: NonNegative) -> GradientTransformation:
+@transformation
+def ralston(step_size: NonNegative) -> Pair:
     r"""Ralston's method, the second-order step of two stages with the least bound on its error.
 
     .. math:: u = \tfrac14 g(p) + \tfrac34 g\big(p - \tfrac23 \eta\, g(p)\big)
 
-    Composition: `runge_kutta` with two stages.
+    It is a `runge_kutta` of two stages.
 
     Args:
       step_size: :math:`\eta`, at least 0.
@@ -128,25 +128,27 @@ def ralston(step_size: NonNegative) -> GradientTransformation:
       `EmptyState`: nothing. A step evaluates one more gradient.
 
     Example:
-      >>> import gradtx
-      >>> gradtx.expand(gradtx.ralston(0.1)).b
-      (0.25, 0.75)
+      >>> import jax, jax.numpy as jnp, gradtx
+      >>> grad_fn, params = jax.grad(lambda p: p**2 / 2), jnp.array(1.0)
+      >>> tx = gradtx.ralston(0.1)
+      >>> tx.update(grad_fn(params), tx.init(params), params, grad_fn=grad_fn)[0]
+      Array(0.95, dtype=float32)
 
     References:
       - Ralston, Runge-Kutta methods with minimum error bounds, Mathematics of Computation 16, 1962.
     """
-    return runge_kutta(step_size, a=((2 / 3,),), b=(0.25, 0.75))
+    return runge_kutta(step_size, a=((2 / 3,),), b=(0.25, 0.75)).pair
 
 
-@optimizer
-def rk4(step_size: NonNegative) -> GradientTransformation:
+@transformation
+def rk4(step_size: NonNegative) -> Pair:
     r"""The classical Runge-Kutta method of fourth order.
 
     .. math::
         u = \tfrac16 (k_1 + 2 k_2 + 2 k_3 + k_4), \qquad k_1 = g(p), \quad k_2 = g(p - \tfrac{\eta}{2} k_1), \quad
         k_3 = g(p - \tfrac{\eta}{2} k_2), \quad k_4 = g(p - \eta k_3)
 
-    Composition: `runge_kutta` with four stages.
+    It is a `runge_kutta` of four stages.
 
     Args:
       step_size: :math:`\eta`, at least 0.
@@ -155,11 +157,14 @@ def rk4(step_size: NonNegative) -> GradientTransformation:
       `EmptyState`: nothing. A step evaluates three more gradients.
 
     Example:
-      >>> import gradtx
-      >>> gradtx.expand(gradtx.rk4(0.1)).a
-      ((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0))
+      >>> import jax, jax.numpy as jnp, gradtx
+      >>> grad_fn, params = jax.grad(lambda p: p**2 / 2), jnp.array(1.0)
+      >>> tx = gradtx.chain(gradtx.rk4(1.0), gradtx.scale_by_learning_rate(1.0))
+      >>> updates, state = tx.update(grad_fn(params), tx.init(params), params, grad_fn=grad_fn)
+      >>> gradtx.apply_updates(params, updates)  # 1 - 1 + 1/2 - 1/6 + 1/24; exp(-1) is 0.3679
+      Array(0.375, dtype=float32)
 
     References:
       - Kutta, Beitrag zur näherungsweisen Integration totaler Differentialgleichungen, 1901.
     """
-    return runge_kutta(step_size, a=((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6))
+    return runge_kutta(step_size, a=((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6)).pair

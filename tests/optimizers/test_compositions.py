@@ -49,6 +49,20 @@ COMPOSITIONS = {
             RATE,
         ),
     ),
+    "lion": (
+        gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
+    ),
+    "optimistic_gradient_descent": (
+        gradtx.optimistic_gradient_descent(0.5, 0.6, 0.7),
+        chain(gradtx.scale_by_optimistic_gradient(0.6, 0.7), RATE),
+    ),
+    "optimistic_adam": (
+        gradtx.optimistic_adam(0.5, alpha=0.6, beta=0.7, **MOMENTS, mu_dtype="bfloat16", nesterov=False),
+        chain(
+            gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16"), gradtx.scale_by_optimistic_gradient(0.6, 0.7), RATE
+        ),
+    ),
     "adagrad": (
         gradtx.adagrad(0.5, initial_accumulator_value=0.3, eps=0.01, eps_in_sqrt=False),
         chain(gradtx.scale_by_rss(initial_accumulator_value=0.3, eps=0.01, eps_in_sqrt=False), RATE),
@@ -102,6 +116,15 @@ DEFAULTS = {
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),
     "yogi": (gradtx.yogi(0.5), chain(gradtx.scale_by_yogi(), RATE)),
     "radam": (gradtx.radam(0.5), chain(gradtx.scale_by_rectified_adam(), RATE)),
+    "lion": (gradtx.lion(0.5), chain(gradtx.scale_by_lion(), gradtx.add_decayed_weights(1e-3), RATE)),
+    "optimistic_gradient_descent": (
+        gradtx.optimistic_gradient_descent(0.5),
+        chain(gradtx.scale_by_optimistic_gradient(), RATE),
+    ),
+    "optimistic_adam": (
+        gradtx.optimistic_adam(0.5),
+        chain(gradtx.scale_by_adam(nesterov=True), gradtx.scale_by_optimistic_gradient(), RATE),
+    ),
     "adagrad": (gradtx.adagrad(0.5), chain(gradtx.scale_by_rss(), RATE)),
     "rmsprop": (gradtx.rmsprop(0.5), chain(gradtx.scale_by_rms(), RATE)),
     "adadelta": (

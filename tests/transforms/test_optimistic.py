@@ -39,16 +39,7 @@ def test_optax(name):
         chex.assert_trees_all_close(a, b, rtol=2e-4, atol=1e-6)
 
 
-def test_compositions():
-    assert gradtx.expand(gradtx.optimistic_gradient_descent(0.1, 0.5, 0.6)) == gradtx.chain(
-        scale_by_optimistic_gradient(0.5, 0.6), gradtx.scale_by_learning_rate(0.1)
-    )
-    arguments = {"b1": 0.8, "b2": 0.9, "eps": 1e-3, "eps_root": 1e-4, "mu_dtype": "bfloat16", "nesterov": False}
-    assert gradtx.expand(gradtx.optimistic_adam(0.1, alpha=0.5, beta=0.6, **arguments)) == gradtx.chain(
-        gradtx.scale_by_adam(**arguments),
-        scale_by_optimistic_gradient(0.5, 0.6),
-        gradtx.scale_by_learning_rate(0.1),
-    )
+def test_optaxs_name_is_the_same_factory():
     assert gradtx.optimistic_adam_v2 is gradtx.optimistic_adam
 
 
