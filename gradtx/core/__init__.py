@@ -16,6 +16,7 @@ from gradtx.core.hyperparams import (
     tunable,
 )
 from gradtx.core.numerics import abs_sq, as_stored, complement_of_power, increment, nonzero, safe_sqrt, zero_count
+from gradtx.core.randomness import own_key
 from gradtx.core.registry import Factory, alias, aliases, from_config, lookup, parse, registry, to_config
 from gradtx.core.schedule import (
     Schedule,
@@ -84,6 +85,7 @@ __all__ = [
     "multiply_schedules",
     "nonzero",
     "optimizer",
+    "own_key",
     "parse",
     "registry",
     "restrict",

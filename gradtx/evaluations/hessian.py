@@ -1,7 +1,6 @@
 """The diagonal of the Hessian, estimated from products with random vectors, and Sophia, which divides by it."""
 
 import math
-import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from gradtx.core import (
     grad_function,
     increment,
     nonzero,
+    own_key,
     restrict,
     transformation,
     zero_count,
@@ -23,9 +23,6 @@ from gradtx.core import (
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import AtLeastOne, Count, Decay, DTypeName, EmptyState, NonNegative, Params, Positive, State, Updates
-
-STREAM = zlib.crc32(b"hutchinson_diagonal")
-"""Folded into the key of a step, which others draw from too."""
 
 
 @transformation
@@ -47,6 +44,7 @@ def hutchinson_diagonal(num_probes: int = 1) -> Pair:
 
     Raises:
       ArgumentValueError: `num_probes` is less than 1.
+      ArgumentTypeError: ``key`` is not a key.
       MissingExtraError: `update` was called without ``params``, without ``key``, or without a function to take
         gradients with.
 
@@ -76,9 +74,7 @@ def hutchinson_diagonal(num_probes: int = 1) -> Pair:
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "the Hessian is taken there: tx.update(grads, state, params, ...)")
-        hint = "pass a new one at every step: key=jax.random.fold_in(key, step)"
-        require_extra(extra.get("key"), "key", hint)
-        key = jax.random.fold_in(extra["key"], STREAM)
+        key = own_key(extra, "hutchinson_diagonal")
         present = jax.tree.map(lambda g: not absent(g), updates, is_leaf=is_none)
         part = tree.keep(params, present)
         grad_fn = grad_function(restrict(extra, params, present))

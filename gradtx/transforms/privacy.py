@@ -1,19 +1,15 @@
 """Gradients of single examples, clipped and summed under noise."""
 
-import zlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, abs_sq, safe_sqrt, transformation
-from gradtx.errors import ArgumentTypeError, TreeMismatchError, require_extra
+from gradtx.core import Pair, abs_sq, own_key, safe_sqrt, transformation
+from gradtx.errors import TreeMismatchError
 from gradtx.tree.paths import absent, leaf_paths
 from gradtx.typing import EmptyState, MaskedNode, NonNegative, Params, State, Updates
-
-STREAM = zlib.crc32(b"differentially_private_aggregate") >> 1
-"""Sets the noise drawn here apart from that of other members of a chain, which get the same key."""
 
 _HINT = "pass the gradient of each example: jax.vmap(jax.grad(loss_fn), in_axes=(None, 0))(params, examples)"
 
@@ -119,12 +115,10 @@ def differentially_private_aggregate(l2_norm_clip: NonNegative, noise_multiplier
         return EmptyState()
 
     def update(
-        updates: Updates, state: EmptyState, params: Params | None = None, *, key: Any = None, **extra: Any
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        require_extra(key, "key", "pass a new one at every step: key=jax.random.fold_in(key, step)")
-        _check_key(key)
+        key = own_key(extra, "differentially_private_aggregate")
         _check_shapes(updates, params)
-        key = jax.random.fold_in(key, STREAM)
         total, _ = per_example_global_norm_clip(updates, l2_norm_clip)
         scale = 1 / max(_count_examples(updates), 1)
         noise = noise_multiplier * l2_norm_clip
@@ -150,18 +144,6 @@ def _normal(key: Any, x: jax.Array) -> jax.Array:
         real, imag = jax.random.normal(key, (2, *x.shape), x.real.dtype)
         return jax.lax.complex(real, imag)
     return jax.random.normal(key, x.shape, x.dtype)
-
-
-def _check_key(key: Any) -> None:
-    dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and key.ndim == 0
-    if not typed and not (dtype == jnp.uint32 and key.ndim == 1):
-        hint = "make one with jax.random.key(seed), and a new one for every step with jax.random.fold_in(key, step)"
-        raise ArgumentTypeError("key to be a single JAX PRNG key", got=_describe(key), hint=hint)
-
-
-def _describe(x: Any) -> str:
-    return f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else repr(x)
 
 
 def _check_shapes(updates: Updates, params: Params | None) -> None:

@@ -165,8 +165,8 @@ class SkipLargeUpdatesState(NamedTuple):
     """The state of `skip_large_updates`.
 
     Attributes:
-      count: how many updates were taken, int32 [].
-      average_norm: the moving average of their norms, not debiased, float32 [].
+      count: how many norms are in the average, int32 [].
+      average_norm: the moving average of the norms, not debiased, float32 [].
       norm: the norm of the last update that arrived, float32 [].
       skipped: how many updates were skipped, int32 [].
       inner_state: the state of the inner transformation.
@@ -186,11 +186,13 @@ def skip_large_updates(
     r"""Skip updates whose norm is far above the usual: a guard against loss spikes.
 
     .. math::
-        \text{skip if } \lVert g_t\rVert > c\,\frac{a_{t-1}}{1-\beta^{n}}, \qquad
-        a_t = \beta a_{t-1} + (1-\beta) \lVert g_t\rVert \text{ if taken}
+        \text{skip if } \lVert g_t\rVert > c\,\hat a_{t-1}, \qquad \hat a_t = \frac{a_t}{1-\beta^{n}}, \qquad
+        a_t = \beta a_{t-1} + (1-\beta) \min\bigl(\lVert g_t\rVert,\, c\,\hat a_{t-1}\bigr)
 
-    where n counts the updates taken. A norm that is not finite is always too large. Skipped updates are zero and leave
-    the inner state as it was; they do not enter the average.
+    where n counts the norms averaged. A norm that is not finite is always too large, and does not enter the average.
+    Another that is too large enters as the bound it exceeds: one spike moves the average little, and when norms have
+    risen for good, the average follows until they are taken again. Skipped updates are zero and leave the inner state
+    as it was.
 
     Args:
       inner: the transformation to guard.
@@ -223,14 +225,16 @@ def skip_large_updates(
     ) -> tuple[Updates, State]:
         norm = tree.global_norm(updates).astype(state.norm.dtype)
         usual = state.average_norm / complement_of_power(decay, jnp.maximum(state.count, 1))
-        large = (state.count >= jnp.maximum(warmup_steps, 1)) & (norm > factor * usual)
-        skip = large | ~jnp.isfinite(norm)
+        warm = (state.count >= jnp.maximum(warmup_steps, 1)) & (usual > 0)
+        bound = jnp.where(warm, factor * usual, jnp.inf)
+        finite = jnp.isfinite(norm)
+        skip = (norm > bound) | ~finite
         run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
         changed, inner_state = _update_or_skip(skip, run, updates, state.inner_state)
-        average = decay * state.average_norm + (1 - decay) * jnp.where(skip, 0, norm)
+        average = decay * state.average_norm + (1 - decay) * jnp.where(finite, jnp.minimum(norm, bound), 0)
         return changed, SkipLargeUpdatesState(
-            count=jnp.where(skip, state.count, increment(state.count)),
-            average_norm=jnp.where(skip, state.average_norm, average).astype(norm.dtype),
+            count=jnp.where(finite, increment(state.count), state.count),
+            average_norm=jnp.where(finite, average, state.average_norm).astype(norm.dtype),
             norm=norm,
             skipped=jnp.where(skip, increment(state.skipped), state.skipped),
             inner_state=inner_state,

@@ -90,15 +90,30 @@ def test_skip_large_updates_against_its_rule():
     updates, states = run(tx, gradients)
     average, count, expected = 0.0, 0, []
     for norm in np.asarray(scales, np.float32).astype(np.float64):
-        skip = count >= warmup and norm > factor * average / (1 - decay**count)
-        expected.append(skip)
-        if not skip:
-            average, count = decay * average + (1 - decay) * norm, count + 1
+        bound = factor * average / (1 - decay**count) if count >= warmup else np.inf
+        expected.append(norm > bound)
+        average, count = decay * average + (1 - decay) * min(norm, bound), count + 1
     assert [bool(u["b"] == 0) for u in updates] == expected
     assert 2 <= sum(expected) < 20
     assert int(states[-1].skipped) == sum(expected)
     assert int(states[-1].count) == count
     np.testing.assert_allclose(states[-1].average_norm, average, rtol=1e-5)
+
+
+def test_skip_large_updates_follows_norms_that_have_risen_for_good():
+    tx = gradtx.skip_large_updates(gradtx.sgd(1.0), factor=2.0, decay=0.9, warmup_steps=3)
+    updates, _ = run(tx, [{"a": jnp.array([s])} for s in [1.0] * 10 + [1000.0] * 150])
+    taken = [bool(u["a"] != 0) for u in updates]
+    assert all(taken[:10])
+    assert not any(taken[10:30])
+    assert all(taken[-50:])
+
+
+def test_skip_large_updates_after_norms_of_zero_takes_what_comes():
+    tx = gradtx.skip_large_updates(gradtx.sgd(1.0), warmup_steps=3)
+    updates, states = run(tx, [{"a": jnp.array([s])} for s in [0.0] * 5 + [1.0]])
+    assert float(updates[-1]["a"][0]) == -1.0
+    assert int(states[-1].skipped) == 0
 
 
 def test_skip_large_updates_skips_what_is_not_finite_during_warm_up_too():
