@@ -63,7 +63,7 @@ from gradtx.evaluations import (
     scale_by_sophia,
     sharpness_aware,
 )
-from gradtx.inspect import metrics
+from gradtx.inspect import describe, metrics
 from gradtx.optimizers import (
     adabelief,
     adadelta,
@@ -277,6 +277,7 @@ __all__ = [
     "cosine_onecycle_schedule",
     "custom_schedule",
     "debiased_decay",
+    "describe",
     "differentially_private_aggregate",
     "divide_schedules",
     "dpsgd",
