@@ -4,7 +4,7 @@ Make an optimizer with a factory such as `adam`, use it as a pair of pure functi
 with `chain`, `partition` or `masked`, and give it schedules where it wants numbers. Everything public is here.
 """
 
-from gradtx import errors, tree
+from gradtx import checkpoint, errors, tree
 from gradtx.combinators import (
     ConditionalState,
     MaskedState,
@@ -267,6 +267,7 @@ __all__ = [
     "build_step",
     "centralize",
     "chain",
+    "checkpoint",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",

@@ -165,9 +165,11 @@ def test_every_public_name_is_documented_once() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
     documented = re.findall(r"^::: gradtx\.([\w.]+)$", text, re.MULTILINE)
     assert sorted(documented) == sorted(set(documented))
-    submodules = {"errors", "tree"}
+    submodules = {"checkpoint", "errors", "tree"}
     assert set(documented) >= {name for name in gradtx.__all__ if name not in submodules}
-    assert set(documented) >= {f"tree.{name}" for name in gradtx.tree.__all__ if name not in gradtx.__all__}
+    for space in (gradtx.checkpoint, gradtx.tree):
+        prefix = space.__name__.removeprefix("gradtx.")
+        assert set(documented) >= {f"{prefix}.{name}" for name in space.__all__ if name not in gradtx.__all__}
     for name in documented:
         target = gradtx
         for part in name.split("."):

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import gradtx
-from gradtx import errors, tree
+from gradtx import checkpoint, errors, tree
 
 FACTORIES = {
     name: factory
@@ -59,7 +59,19 @@ def test_star_import_brings_the_list_and_no_more() -> None:
 def test_the_library_needs_jax_alone() -> None:
     code = "import sys, gradtx; print(*{m.split('.')[0] for m in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    extras = {"optax", "flax", "chex", "equinox", "typer", "rich", "matplotlib", "sklearn", "pandas"}
+    extras = {
+        "optax",
+        "flax",
+        "chex",
+        "equinox",
+        "orbax",
+        "safetensors",
+        "typer",
+        "rich",
+        "matplotlib",
+        "sklearn",
+        "pandas",
+    }
     assert not extras & set(run.stdout.split())
 
 
@@ -73,7 +85,7 @@ def summary(x: Any) -> str:
 
 def documented_objects() -> dict[str, Any]:
     """The public functions and classes; type aliases have no docstring at run time."""
-    spaces = {"": gradtx, "tree.": tree, "errors.": errors}
+    spaces = {"": gradtx, "checkpoint.": checkpoint, "tree.": tree, "errors.": errors}
     return {
         f"{prefix}{name}": x
         for prefix, space in spaces.items()

@@ -1,0 +1,150 @@
+"""States made by Optax, read. Nothing here imports it: its states are recognised by the names of their fields."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.checkpoint.state_dict import described, placed_like
+from gradtx.core import GradientTransformation, ScheduledState, TunableState, as_transformation
+from gradtx.errors import GradtxError, TreeMismatchError
+from gradtx.transforms import ClipByGlobalNormState
+from gradtx.typing import Params, State
+
+
+def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Params) -> State:
+    """The state with which `tx` continues where an Optax optimizer stopped.
+
+    ``tx`` has the algorithm and the numbers of the Optax optimizer: where that was
+    ``optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))``, it is the same without ``optax.``. Both need
+    not be nested alike, but their parts must come in one order.
+
+    Read are the states of all transformations that keep the same things under the same names in both: momentum
+    (`trace`), Adam and its descendants, AdaGrad, RMSProp, AdaDelta, Lion; in chains, under masks and partitions; with
+    schedules of the learning rate. The state of ``optax.inject_hyperparams`` is read into that of `tunable`, or of a
+    schedule. Moments are cast to the dtype they have here: at least float32.
+
+    Args:
+      tx: the transformation that is to continue.
+      optax_state: the state that Optax's ``init`` or ``update`` returned; for Flax, the ``opt_state``.
+      params: the parameters that belong to it.
+
+    Returns:
+      A state like ``tx.init(params)``; it shares no memory with the other.
+
+    Raises:
+      TreeMismatchError: a part of one state has no counterpart in the other, or belongs to other params.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx, optax
+      >>> params = jnp.ones(2)
+      >>> old = optax.adam(0.1)
+      >>> _, optax_state = old.update(params, old.init(params))
+      >>> state = gradtx.checkpoint.from_optax_state(gradtx.adam(0.1), optax_state, params)
+      >>> gradtx.tree.get_field(state, "mu")
+      Array([0.1, 0.1], dtype=float32)
+    """
+    try:
+        tx = as_transformation(tx, "tx to be a transformation")
+        pieces = list(_pieces(optax_state))
+        state = _filled(tx.init(params), pieces)
+        if pieces:
+            hint = _INJECTED if "hyperparams" in pieces[0]._fields else _HINT
+            raise TreeMismatchError("a place for every part of the Optax state", got=_shown(pieces[0]), hint=hint)
+    except GradtxError as error:
+        error.locate("checkpoint.from_optax_state")
+        raise
+    return _in_force(tx, state)
+
+
+_HINT = "make the same chain as in Optax; a wrapper's state cannot be read, but what it wraps can"
+_INJECTED = "hyperparameters were injected: continue with tunable(...), or a schedule"
+
+
+def _fields(node: Any) -> tuple[str, ...] | None:
+    return getattr(node, "_fields", None) if isinstance(node, tuple) else None
+
+
+def _shown(piece: Any) -> str:
+    return f"{type(piece).__name__}({', '.join(piece._fields)})"
+
+
+def _pieces(node: Any) -> Iterator[Any]:
+    """The parts of an Optax state that hold numbers, in order."""
+    fields = _fields(node)
+    if fields and not {*fields} <= {"inner_state", "inner_states"}:
+        yield node
+        if "hyperparams" in fields:
+            yield from _pieces(node.inner_state)
+    elif isinstance(node, dict):
+        for name in sorted(node, key=str):
+            yield from _pieces(node[name])
+    elif isinstance(node, tuple | list):
+        for child in node:
+            yield from _pieces(child)
+
+
+def _filled(node: Any, pieces: list[Any]) -> Any:
+    """The node of our state with the numbers of the pieces, which are used up one by one."""
+    fields = _fields(node)
+    match node:
+        case ClipByGlobalNormState():  # Optax keeps nothing here
+            return node
+        case ScheduledState():
+            inner = _filled(node.inner, pieces)
+            piece = _take(pieces, {"count"}, {"count", "hyperparams"})
+            return node._replace(count=_like(node.count, piece.count), inner=inner)
+        case TunableState():
+            given = _take(pieces, {"hyperparams"}).hyperparams
+            values = {name: _like(x, given.get(name, x)) for name, x in node.hyperparams.items()}
+            return TunableState(values, _filled(node.inner, pieces))
+        case dict():
+            return {name: _filled(node[name], pieces) for name in sorted(node, key=str)}
+        case tuple() if fields is None:
+            return tuple(_filled(child, pieces) for child in node)
+    if fields is None or {*fields} <= {"inner_state", "inner_states"}:
+        return node if not fields else type(node)(*(_filled(child, pieces) for child in node))
+    piece = _take(pieces, {*fields}, {*fields} - {"count"})
+    return node._replace(**{name: _like(getattr(node, name), getattr(piece, name)) for name in piece._fields})
+
+
+def _take(pieces: list[Any], *wanted: set[str]) -> Any:
+    """The first piece with the wanted fields, taken from the list; what injects hyperparameters has further ones."""
+    for i, piece in enumerate(pieces):
+        fields = {*piece._fields}
+        if fields in wanted or ("hyperparams" in fields and any(w <= fields and "hyperparams" in w for w in wanted)):
+            return pieces.pop(i)
+    got = ", ".join(map(_shown, pieces)) or "nothing further"
+    raise TreeMismatchError(f"an Optax state with the fields {sorted(wanted[0])}", got=got, hint=_HINT)
+
+
+def _like(ours: Any, theirs: Any) -> Any:
+    """A tree of Optax's in the dtypes of ours, and where ours is."""
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(ours)
+    names, others = _leaf_paths(ours), _leaf_paths(theirs)
+    if names != others:
+        odd = sorted({*names} ^ {*others})[0]
+        raise TreeMismatchError("moments of the same params", got="a leaf in one only", at=odd, hint="pass its params")
+    made = []
+    for x, y, at in zip(leaves, jax.tree.leaves(theirs), names, strict=True):
+        if jnp.shape(x) != jnp.shape(y):
+            raise TreeMismatchError(f"{described(x)}, as the params", got=described(y), at=at, hint="pass its params")
+        made.append(placed_like(x, jnp.array(y, x.dtype)))
+    return treedef.unflatten(made)
+
+
+def _leaf_paths(node: Any) -> list[str]:
+    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(node)]
+
+
+def _in_force(tx: Any, state: State) -> State:
+    """The state with the hyperparameters that the last update used, as far as `tx` and chains in it have schedules."""
+    if isinstance(state, ScheduledState):
+        last = jnp.maximum(state.count - 1, 0)
+        values = {name: tx.arguments[name].value(last, state.schedules.get(name, ())) for name in state.hyperparams}
+        return state._replace(hyperparams=values)
+    if isinstance(tx, GradientTransformation) and tx.factory.name == "chain":
+        return tuple(_in_force(member, part) for member, part in zip(tx.arguments["transforms"], state, strict=True))
+    return state

@@ -1,0 +1,283 @@
+"""States as nested dicts: names, errors with paths, fields that changed."""
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx import checkpoint
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError, TreeMismatchError
+from tests.checkpoint.runs import TX, assert_same_bits, params, run
+from tests.conformance.cases import TRANSFORMATIONS
+
+DATA = Path(__file__).parents[1] / "data"
+MODULE = importlib.import_module("gradtx.checkpoint.state_dict")
+
+
+@pytest.fixture
+def changes() -> Iterator[None]:
+    """What a test says of changed fields is forgotten after it."""
+    before = dict(MODULE._changes)
+    yield
+    MODULE._changes.clear()
+    MODULE._changes.update(before)
+
+
+# --- the form ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_has_a_name() -> None:
+    tx = gradtx.named_chain(("clip", gradtx.clip_by_global_norm(1.0)), ("adam", gradtx.adam(0.1)))
+    d = checkpoint.to_state_dict(tx.init({"dense": [jnp.ones(2), None, ()]}))
+    assert int(d["schema"]) == checkpoint.SCHEMA == 1
+    moment = {"0": np.zeros(2), "1": {}, "2": {}}
+    wanted = {
+        "clip": {"norm": 0.0, "clipped": 0},
+        "adam": {"0": {"count": 0, "mu": {"dense": moment}, "nu": {"dense": moment}}, "1": {}},
+    }
+    assert jax.tree.structure(d["state"]) == jax.tree.structure(wanted)
+    assert jax.tree.all(jax.tree.map(np.array_equal, d["state"], wanted))
+
+
+def test_a_state_that_is_one_array_or_none() -> None:
+    for state in (jnp.ones(2), None, (), gradtx.EmptyState()):
+        flat = checkpoint.flatten_state_dict(checkpoint.to_state_dict(state))
+        assert_same_bits(checkpoint.from_state_dict(state, checkpoint.unflatten_state_dict(flat)), state)
+
+
+def test_masked_leaves_have_no_entries() -> None:
+    state = gradtx.masked(gradtx.trace(0.9), "a").init({"a": jnp.ones(2), "b": jnp.ones(2)})
+    d = checkpoint.to_state_dict(state)
+    assert d["state"] == {"inner_state": {"trace": {"a": d["state"]["inner_state"]["trace"]["a"], "b": {}}}}
+
+
+def test_keys_are_saved_as_words_and_restored_as_keys() -> None:
+    state = {"key": jax.random.split(jax.random.key(7), 2), "rbg": jax.random.key(1, impl="rbg")}
+    d = checkpoint.to_state_dict(state)
+    assert {name: (x.dtype, x.shape) for name, x in d["state"].items()} == {
+        "key": (jnp.uint32, (2, 2)),
+        "rbg": (jnp.uint32, (4,)),
+    }
+    template = {"key": jax.random.split(jax.random.key(0), 2), "rbg": jax.random.key(0, impl="rbg")}
+    for given in (template, jax.eval_shape(lambda: template)):
+        restored = checkpoint.from_state_dict(given, d)
+        assert jax.tree.map(lambda x: x.dtype, restored) == jax.tree.map(lambda x: x.dtype, state)
+        assert jax.tree.all(jax.tree.map(lambda x, y: bool(jnp.all(x == y)), restored, state))
+
+
+def test_names_with_slashes_and_tildes_survive_being_flat() -> None:
+    d = {"schema": 1, "state": {"a/b": {"~": 1, "~1": 2, "": 3}, "a": {"b": 4}}}
+    flat = checkpoint.flatten_state_dict(d)
+    assert list(flat) == ["schema", "state/a~1b/~0", "state/a~1b/~01", "state/a~1b/", "state/a/b"]
+    assert checkpoint.unflatten_state_dict(flat) == d
+
+
+def test_an_abstract_state_says_what_will_be_saved() -> None:
+    abstract = checkpoint.to_state_dict(jax.eval_shape(TX.init, params()))
+    saved = checkpoint.to_state_dict(TX.init(params()))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(lambda x: (x.shape, x.dtype), saved)
+
+
+def test_restored_arrays_are_independent_of_numpys() -> None:
+    x = np.ones(1024, np.float32)
+    state = checkpoint.from_state_dict(jnp.zeros(1024), {"schema": 1, "state": x})
+    x[:] = 5.0
+    assert float(state[0]) == 1.0
+
+
+def test_restored_arrays_are_where_the_templates_are() -> None:
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    d = checkpoint.to_state_dict(jnp.ones(4))
+    assert checkpoint.from_state_dict(jax.device_put(jnp.zeros(4), place), d).committed
+    assert checkpoint.from_state_dict(jax.ShapeDtypeStruct((4,), jnp.float32, sharding=place), d).committed
+    assert not checkpoint.from_state_dict(jnp.zeros(4), d).committed
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_every_transformation_restores(name: str) -> None:
+    state = TRANSFORMATIONS[name].init({"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)})
+    state = jax.tree.map(lambda x: (x + 1).astype(x.dtype), state)
+    flat = checkpoint.flatten_state_dict(checkpoint.to_state_dict(state))
+    assert all(isinstance(path, str) and hasattr(x, "dtype") for path, x in flat.items())
+    d = checkpoint.unflatten_state_dict({path: np.asarray(x) for path, x in flat.items()})
+    assert_same_bits(checkpoint.from_state_dict(jax.tree.map(jnp.zeros_like, state), d), state)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+TEMPLATE = (gradtx.EmptyState(), {"w": jnp.ones((2, 3)), "n": None}, gradtx.TraceState(jnp.ones(2)))
+WHERE = "gradtx.checkpoint.from_state_dict: expected "
+HINT = "; restore into the state of the same transformation for the same params"
+
+
+def broken(**changes: Any) -> Any:
+    """The dict of `TEMPLATE` with entries replaced, by flat path with _ for /; ``None`` takes one out."""
+    flat = checkpoint.flatten_state_dict(checkpoint.to_state_dict(TEMPLATE))
+    flat |= {f"state/{path.replace('_', '/')}": x for path, x in changes.items()}
+    return checkpoint.unflatten_state_dict({path: x for path, x in flat.items() if x is not None})
+
+
+MISTAKES = {
+    "missing": ({"1_w": None}, f"an entry '1', got none at [1]{HINT}"),
+    "missing leaf": ({"1_w": None, "1_n": {}}, f"an entry 'w', got none at [1]['w']{HINT}"),
+    "extra": ({"1_v": np.ones(2)}, f"entries ['n', 'w'], got 'v' too at [1]{HINT}"),
+    "extra where there is none": ({"0_v": np.ones(2)}, f"entries [], got 'v' too at [0]{HINT}"),
+    "extra at the top": ({"3": np.ones(2)}, f"entries ['0', '1', '2'], got '3' too at the top{HINT}"),
+    "shape": ({"1_w": np.ones((3, 2), np.float32)}, f"float32[2, 3], got float32[3, 2] at [1]['w']{HINT}"),
+    "dtype": (
+        {"1_w": np.ones((2, 3), np.float16)},
+        "float32[2, 3], got float16[2, 3] at [1]['w']; change the entry with astype, if that is meant",
+    ),
+    "no array": ({"1_w": 3}, f"an array, got int at [1]['w']{HINT}"),
+    "entries for an array": ({"1_w": {"a": np.ones(2)}}, f"an array, got a dict with ['a'] at [1]['w']{HINT}"),
+    "an array for entries": (
+        {"1_w": None, "1": np.ones(2)},
+        "entries for a dict with ['w', 'n'], got float64[2] at [1]",
+    ),
+    "renamed": (
+        {"2_trace": None, "2_momentum": np.ones(2, np.float32)},
+        "an entry 'trace', got none at [2].trace; a field that was renamed from 'momentum'? see fields_changed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named_with_their_path(name: str) -> None:
+    entries, message = MISTAKES[name]
+    with pytest.raises(TreeMismatchError) as caught:
+        checkpoint.from_state_dict(TEMPLATE, broken(**entries))
+    assert str(caught.value) == WHERE + message
+    checkpoint.from_state_dict(TEMPLATE, broken())
+
+
+def test_two_nameless_bytes_are_bfloat16_only_where_that_is_wanted() -> None:
+    with pytest.raises(TreeMismatchError, match=re.escape("expected float16[2], got |V2[2] at the top")):
+        checkpoint.from_state_dict(jnp.ones(2, jnp.float16), {"schema": 1, "state": np.zeros(2, "V2")})
+
+
+def test_something_else_is_not_a_state_dict() -> None:
+    hint = "pass what to_state_dict returned; unflatten_state_dict makes it from a flat file"
+    with pytest.raises(ArgumentTypeError) as caught:
+        checkpoint.from_state_dict((), {"0": {}})
+    assert str(caught.value) == f'{WHERE}a dict {{"schema": ..., "state": ...}}, got a dict with [\'0\']; {hint}'
+    with pytest.raises(ArgumentValueError) as newer:
+        checkpoint.from_state_dict((), {"schema": np.asarray(2), "state": {}})
+    assert str(newer.value) == f"{WHERE}a schema up to 1, got 2; upgrade gradtx to read it"
+
+
+def test_names_must_differ_as_strings() -> None:
+    class Key:
+        """A key that sorts with others and prints alike."""
+
+        def __lt__(self, other: Any) -> bool:
+            return id(self) < id(other)
+
+        def __repr__(self) -> str:
+            return "key"
+
+    with pytest.raises(ArgumentValueError, match=r"^gradtx\.checkpoint\.to_state_dict: .*'key' twice at \[0\]$"):
+        checkpoint.to_state_dict(({Key(): jnp.ones(1), Key(): jnp.ones(1)},))
+
+
+def test_a_flat_path_through_an_array() -> None:
+    for flat in ({"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}):
+        with pytest.raises(
+            TreeMismatchError, match=r"unflatten_state_dict: expected an array or further names, got both"
+        ):
+            checkpoint.unflatten_state_dict(flat)
+
+
+# --- fields that changed ----------------------------------------------------------------------------------------------
+
+
+class ThisState(NamedTuple):
+    """What the state of a transformation is today."""
+
+    count: Any
+    mu: Any
+    clipped: Any
+
+
+OLD = {"schema": np.asarray(1), "state": {"count": np.int32(3), "momentum": np.ones(2, np.float32), "gone": np.ones(1)}}
+
+
+@pytest.mark.usefixtures("changes")
+def test_an_old_state_loads_once_it_is_said_what_changed() -> None:
+    template = ThisState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(2)}["w"], jnp.full((), 7))
+    with pytest.raises(TreeMismatchError, match=r"renamed from 'momentum'\? see fields_changed"):
+        checkpoint.from_state_dict(template, OLD)
+    checkpoint.fields_changed(ThisState, renamed={"momentum": "mu"})
+    checkpoint.fields_changed(ThisState, added=("clipped",), removed=("gone",))
+    restored = checkpoint.from_state_dict(template, OLD)
+    assert_same_bits(restored, ThisState(jnp.int32(3), jnp.ones(2), jnp.full((), 7)))
+    assert_same_bits(checkpoint.from_state_dict(template, checkpoint.to_state_dict(restored)), restored)
+    with pytest.raises(TreeMismatchError, match=r"a template with values for a field that was added at \.clipped"):
+        checkpoint.from_state_dict(jax.eval_shape(lambda: template), OLD)
+
+
+@pytest.mark.usefixtures("changes")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": dict}, "a named tuple class, got <class 'dict'>"),
+        ({"renamed": {"a": "b"}}, "fields of ThisState, ['count', 'mu', 'clipped'], got 'b'"),
+        ({"added": ("b",)}, "fields of ThisState, ['count', 'mu', 'clipped'], got 'b'"),
+        ({"renamed": {"mu": "count"}}, "names of old fields, got 'mu', which ThisState has"),
+        ({"removed": ("mu",)}, "names of old fields, got 'mu', which ThisState has"),
+    ],
+)
+def test_wrong_changes(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(GradtxError) as caught:
+        checkpoint.fields_changed(**({"kind": ThisState} | arguments))
+    assert str(caught.value) == f"gradtx.checkpoint.fields_changed: expected {message}"
+
+
+# --- an older file ----------------------------------------------------------------------------------------------------
+
+OLDER = gradtx.chain(
+    gradtx.clip_by_global_norm(1e3), gradtx.adamw(gradtx.linear_schedule(0.5, 0.25, 8), b1=0.5, b2=0.75)
+)
+"""With these decay factors and the gradients below, the moments are exact: they have the same bits on any machine."""
+
+
+def older_gradients(i: int) -> Any:
+    """Small powers of two."""
+    return {"kernel": jnp.asarray([[1.0, -2.0], [0.5, 4.0]]) * 0.5**i, "bias": jnp.asarray([2.0, -0.25])}
+
+
+def older_run(p: Any, state: Any, steps: range) -> Any:
+    update = jax.jit(OLDER.update)
+    for i in steps:
+        updates, state = update(older_gradients(i), state, p)
+        p = gradtx.apply_updates(p, updates)
+    return p, state
+
+
+@pytest.mark.usefixtures("changes")
+def test_a_file_with_the_names_of_an_older_version_continues_with_the_same_bits() -> None:
+    """``older_state.npz`` was saved after 4 steps when the moments were ``m`` and ``v`` and no clip was counted."""
+    start = jax.tree.map(jnp.ones_like, older_gradients(0))
+    template = OLDER.init(start)
+    halfway, state = older_run(start, template, range(4))
+    with np.load(DATA / "older_state.npz") as file:
+        saved = checkpoint.unflatten_state_dict(file)
+    with pytest.raises(TreeMismatchError, match=r"an entry 'clipped', got none at \[0\]\.clipped"):
+        checkpoint.from_state_dict(template, saved)
+    checkpoint.fields_changed(gradtx.ClipByGlobalNormState, added=("clipped",))
+    checkpoint.fields_changed(gradtx.ScaleByAdamState, renamed={"m": "mu", "v": "nu"})
+    restored = checkpoint.from_state_dict(template, saved)
+    assert_same_bits(gradtx.tree.get_field(restored, "nu"), gradtx.tree.get_field(state, "nu"))
+    assert_same_bits(older_run(halfway, restored, range(4, 9)), older_run(halfway, state, range(4, 9)))
+
+
+def test_a_run_goes_on_in_memory_with_the_same_bits() -> None:
+    halfway = run(params(), TX.init(params()), 5)
+    restored = checkpoint.from_state_dict(TX.init(params()), checkpoint.to_state_dict(halfway[1]))
+    assert_same_bits(run(halfway[0], restored, 5), run(*halfway, 5))
