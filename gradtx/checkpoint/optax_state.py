@@ -1,6 +1,6 @@
 """States made by Optax, read. Nothing here imports it: its states are recognised by the names of their fields."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -93,10 +93,10 @@ def _filled(node: Any, pieces: list[Any]) -> Any:
             return node
         case ScheduledState():
             inner = _filled(node.inner, pieces)
-            piece = _take(pieces, {"count"}, {"count", "hyperparams"})
+            piece = _take(pieces, ("count",), lambda has: has == {"count"} or has >= {"count", "hyperparams"})
             return node._replace(count=_like(node.count, piece.count), inner=inner)
         case TunableState():
-            given = _take(pieces, {"hyperparams"}).hyperparams
+            given = _take(pieces, ("hyperparams",), lambda has: "hyperparams" in has).hyperparams
             values = {name: _like(x, given.get(name, x)) for name, x in node.hyperparams.items()}
             return TunableState(values, _filled(node.inner, pieces))
         case dict():
@@ -105,18 +105,18 @@ def _filled(node: Any, pieces: list[Any]) -> Any:
             return tuple(_filled(child, pieces) for child in node)
     if fields is None or {*fields} <= {"inner_state", "inner_states"}:
         return node if not fields else type(node)(*(_filled(child, pieces) for child in node))
-    piece = _take(pieces, {*fields}, {*fields} - {"count"})
-    return node._replace(**{name: _like(getattr(node, name), getattr(piece, name)) for name in piece._fields})
+    piece = _take(pieces, fields, lambda has: has ^ {*fields} <= {"count"})  # one may count where the other does not
+    both = {*fields} & {*piece._fields}
+    return node._replace(**{name: _like(getattr(node, name), getattr(piece, name)) for name in both})
 
 
-def _take(pieces: list[Any], *wanted: set[str]) -> Any:
-    """The first piece with the wanted fields, taken from the list; what injects hyperparameters has further ones."""
+def _take(pieces: list[Any], wanted: tuple[str, ...], fits: Callable[[set[str]], bool]) -> Any:
+    """The first piece whose fields fit, taken from the list."""
     for i, piece in enumerate(pieces):
-        fields = {*piece._fields}
-        if fields in wanted or ("hyperparams" in fields and any(w <= fields and "hyperparams" in w for w in wanted)):
+        if fits({*piece._fields}):
             return pieces.pop(i)
     got = ", ".join(map(_shown, pieces)) or "nothing further"
-    raise TreeMismatchError(f"an Optax state with the fields {sorted(wanted[0])}", got=got, hint=_HINT)
+    raise TreeMismatchError(f"an Optax state with the fields {list(wanted)}", got=got, hint=_HINT)
 
 
 def _like(ours: Any, theirs: Any) -> Any:
