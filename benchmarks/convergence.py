@@ -1,0 +1,139 @@
+"""Steps and time to a target on real tasks, each optimizer at its best rate of one grid that all share.
+
+    python -m benchmarks.convergence                       # digits; with GRADTX_DATA also MNIST and Shakespeare
+    python -m benchmarks.convergence --tasks digits --seeds 5
+
+All rates and seeds of an optimizer are one compiled program.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import rich
+from rich.progress import Progress
+from rich.table import Table
+
+import gradtx
+from benchmarks import report
+from benchmarks.tasks import TASKS, Task
+from gradtx.cli.race import Entrant, Outcome, Plan, race, ticks
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""The grid."""
+
+OPTIMIZERS: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
+    "sgd": gradtx.sgd,
+    "momentum": lambda rate: gradtx.sgd(rate, momentum=0.9),
+    "nesterov": lambda rate: gradtx.sgd(rate, momentum=0.9, nesterov=True),
+    "adagrad": gradtx.adagrad,
+    "rmsprop": gradtx.rmsprop,
+    "adam": gradtx.adam,
+    "adamw": lambda rate: gradtx.adamw(rate, weight_decay=0.01),
+    "nadam": gradtx.nadam,
+    "amsgrad": gradtx.amsgrad,
+    "adabelief": gradtx.adabelief,
+    "yogi": gradtx.yogi,
+    "radam": gradtx.radam,
+    "ranger": gradtx.ranger,
+    "lion": gradtx.lion,
+    "sam(adam)": lambda rate: gradtx.sam(gradtx.adam(rate)),
+}
+"""By label, the optimizer as a function of its rate; all else is at its default, except AdamW's weight decay."""
+
+LEGS = 20
+Row = dict[str, Any]
+
+
+def measure(task: Task, names: Iterable[str], rates: Iterable[float], seeds: int, steps: int) -> list[Row]:
+    """One row for each optimizer, the quickest to the target first."""
+    every = max(1, steps // LEGS)
+    plan = Plan(task.model, task.dataset, task.batch, steps // every, every, seeds, vectorised=task.vectorised)
+    entrants = [Entrant(name, OPTIMIZERS[name](rate), f"{rate:g}") for name in names for rate in rates]
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("", total=ticks(entrants, plan))
+        outcomes = race(entrants, plan, lambda what, done: progress.update(bar, description=what, advance=done))
+    rows = [_row(_best(o for o in outcomes if o.entrant.label == name), task.target) for name in names]
+    return sorted(rows, key=lambda row: (row["steps to target"], row["final loss"]))
+
+
+def _best(outcomes: Iterable[Outcome]) -> Outcome:
+    """The rate with the least mean loss at the end."""
+    return min(outcomes, key=lambda o: float(np.mean(o.final)))
+
+
+def _row(outcome: Outcome, target: float) -> Row:
+    steps = outcome.steps_to(target)
+    return {
+        "optimizer": outcome.entrant.label,
+        "rate": float(outcome.entrant.rate),
+        "steps to target": float(np.mean(steps)),
+        "spread of steps": float(np.std(steps)) if np.isfinite(steps).all() else 0.0,
+        "seconds to target": float(np.mean(steps)) * outcome.step_seconds,
+        "final loss": float(np.mean(outcome.final)),
+        "spread of loss": float(np.std(outcome.final)),
+        "accuracy": None if outcome.accuracy is None else float(np.mean(outcome.accuracy)),
+        "steps": outcome.steps.tolist(),
+        "losses": np.mean(outcome.losses, axis=0).tolist(),
+    }
+
+
+def show(name: str, task: Task, rows: list[Row]) -> None:
+    """Print the rows of a task."""
+    table = Table(title=f"{name}: to a training loss of {task.target}")
+    table.add_column("optimizer")
+    for heading in ("rate", "steps", "seconds", "final loss", "test accuracy"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        reached = np.isfinite(row["steps to target"])
+        table.add_row(
+            row["optimizer"],
+            f"{row['rate']:g}",
+            f"{row['steps to target']:.0f} ± {row['spread of steps']:.0f}" if reached else "not all",
+            f"{row['seconds to target']:.2f}" if reached else "",
+            f"{row['final loss']:.4f} ± {row['spread of loss']:.4f}",
+            "" if row["accuracy"] is None else f"{row['accuracy']:.3f}",
+        )
+    rich.print(table)
+
+
+def draw(results: dict[str, list[Row]], axes: Any) -> None:
+    """Bars: steps to the target as a multiple of the quickest optimizer's, for each task."""
+    names = list(OPTIMIZERS)
+    for i, (task, rows) in enumerate(results.items()):
+        found = {row["optimizer"]: row["steps to target"] for row in rows if np.isfinite(row["steps to target"])}
+        least = min(found.values(), default=1.0)
+        width = 0.8 / len(results)
+        places = [j - 0.4 + (i + 0.5) * width for j in range(len(names))]
+        axes.bar(places, [found.get(n, 0) / least for n in names], width=width, label=task)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_ylabel("steps to the target, relative to the quickest")
+    axes.legend()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = report.parser("convergence", __doc__)
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--optimizers", nargs="+", choices=list(OPTIMIZERS), default=list(OPTIMIZERS))
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="by default, the task's own number")
+    options = parser.parse_args(arguments)
+    rich.print(report.describe(report.machine()))
+    results: dict[str, list[Row]] = {}
+    for name in options.tasks:
+        task = TASKS[name]()
+        if task is None:
+            print(f"{name}: left out; set GRADTX_DATA to the folder that has its data")
+            continue
+        steps = options.steps or task.steps
+        results[name] = measure(task, options.optimizers, options.rates, options.seeds, steps)
+        show(name, task, results[name])
+    report.save(options, results, lambda axes: draw(results, axes))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
