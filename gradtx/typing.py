@@ -74,6 +74,9 @@ AtLeastOne: TypeAlias = Annotated[Any, Range(low=1)]
 Fraction: TypeAlias = Annotated[Any, Range(low=0, high=1)]
 """A `Numeric` in [0, 1]."""
 
+OpenFraction: TypeAlias = Annotated[Any, Range(low=0, high=1, open_low=True, open_high=True)]
+"""A `Numeric` in (0, 1), such as the factor by which a search steps back."""
+
 Decay: TypeAlias = Annotated[Any, Range(low=0, high=1, open_high=True)]
 """A `Numeric` in [0, 1), the decay factor of a moving average."""
 

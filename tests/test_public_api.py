@@ -113,8 +113,8 @@ def test_a_docstring_has_its_sections(name: str) -> None:
 
 
 ALGORITHMS = {
-    "adam", "adaptive", "hessian", "lion", "lookahead", "privacy", "ranger", "rectified", "sgd", "sharpness", "sign",
-    "sophia",
+    "adam", "adaptive", "backtracking", "hessian", "lbfgs", "lion", "lookahead", "polyak", "privacy", "quasi_newton",
+    "ranger", "rectified", "sgd", "sharpness", "sign", "sophia", "zoom",
 }  # fmt: skip
 """Families whose members are somebody's idea."""
 
@@ -140,6 +140,7 @@ DIFFERENT = {
     "dpsgd": {"seed"},
     "global_norm": {"updates"},
     "inject_hyperparams": {"inner_factory", "static_args", "hyperparam_dtype"},  # `tunable` is the thing itself
+    "lbfgs": {"linesearch"},  # the same search, as a value
     "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},
     "masked": {"mask_compatible_extra_args"},
     "optimistic_adam": {"optimism", "b1", "b2", "eps", "eps_root", "mu_dtype"},  # ours is Optax's optimistic_adam_v2
@@ -149,8 +150,10 @@ DIFFERENT = {
     "named_chain": {"args"},
     "partition": {"param_labels", "mask_compatible_extra_args"},
     "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
+    "scale_by_backtracking_linesearch": {"verbose"},  # the state says what was printed
     "scale_by_learning_rate": {"learning_rate"},
     "scale_by_lion": {"mode", "smooth_beta"},  # the sign alone
+    "scale_by_zoom_linesearch": {"verbose"},
     "skip_large_updates": {"updates", "gradient_step", "params", "max_squared_norm"},  # a predicate there
 }
 """Where names are shared: the arguments of Optax that have another name or default here, or are missing."""

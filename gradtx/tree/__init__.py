@@ -10,7 +10,7 @@ from gradtx.tree.arithmetic import (
 )
 from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes, set_field
 from gradtx.tree.leaves import map_leaves
-from gradtx.tree.norms import global_norm, squared_norm
+from gradtx.tree.norms import global_norm, inner, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
 from gradtx.tree.select import keep, resolve_mask, restore, select
 
@@ -24,6 +24,7 @@ __all__ = [
     "get_all_fields",
     "get_field",
     "global_norm",
+    "inner",
     "keep",
     "leaf_names",
     "leaf_paths",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.tree.arithmetic import accumulator_dtype
-from gradtx.tree.paths import absent
+from gradtx.tree.paths import absent, flatten_like, is_none
 
 
 def squared_norm(tree: Any) -> jax.Array:
@@ -28,3 +28,21 @@ def global_norm(tree: Any) -> jax.Array:
     total = squared_norm(tree)
     zero = total == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
+
+
+def inner(tree: Any, other: Any) -> jax.Array:
+    r"""The inner product :math:`\mathrm{Re} \langle x, y \rangle` of two trees as long vectors, in at least float32.
+
+    It is that of the real and imaginary parts. A leaf that is absent in one of them counts as zero.
+    """
+    leaves, treedef = jax.tree.flatten(tree, is_leaf=is_none)
+
+    def leaf(x: Any, y: Any) -> jax.Array:
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        x, y = (z.astype(accumulator_dtype(jnp.promote_types(x.dtype, y.dtype))) for z in (x, y))
+        return jnp.sum(jnp.real(jnp.conj(x) * y) if jnp.iscomplexobj(x) else x * y)
+
+    pairs = zip(leaves, flatten_like(tree, treedef, other, "the other"), strict=True)
+    products = [leaf(x, y) for x, y in pairs if not (absent(x) or absent(y))]
+    dtype = jnp.result_type(jnp.float32, *(x.dtype for x in products))
+    return sum((x.astype(dtype) for x in products), start=jnp.zeros((), dtype))

@@ -26,6 +26,8 @@ ARGUMENTS: dict[str, Any] = {
     "threshold": 0.5,
     "l2_norm_clip": 1.0,
     "noise_multiplier": 0.1,
+    "max_backtracking_steps": 10,
+    "max_linesearch_steps": 10,
     "inner": gradtx.adam(0.1),
     "mask": "*kernel",
     "transforms": {"*kernel": gradtx.adam(0.1), "*": gradtx.sgd(0.1, momentum=0.9)},
@@ -104,6 +106,7 @@ VARIANTS: dict[str, Any] = {
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
+    "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_sophia+unclipped": gradtx.scale_by_sophia(clip_threshold=None, gamma=100.0, update_interval=2),
     "scale_by_optimistic_gradient+zero": gradtx.scale_by_optimistic_gradient(first="zero"),
@@ -111,12 +114,18 @@ VARIANTS: dict[str, Any] = {
         0.1, b2=0.9, gamma=10.0, update_interval=3, mu_dtype="bfloat16", bias_correction=False
     ),
     "with_state_reset+everything": gradtx.with_state_reset(gradtx.adam(0.1), "*", lambda step: step == 3),
+    "scale_by_backtracking_linesearch+store_grad": gradtx.scale_by_backtracking_linesearch(10, store_grad=True),
+    "scale_by_lbfgs+identity": gradtx.scale_by_lbfgs(memory_size=2, scale_init_precond=False),
+    "scale_by_polyak+positive": gradtx.scale_by_polyak(f_min=0.5, variant="sps+"),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
 
 
 EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 """Factories whose transformations take the gradient of each example."""
+
+SIGNED = ("scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
+"""Factories whose transformations take a step to be scaled, sign and all: a direction of descent."""
 
 
 def make(name: str, factory: Any) -> Any:
@@ -200,7 +209,9 @@ def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
 
 
 def as_given(tx: Any, grads: Any) -> Any:
-    """The gradients as a transformation takes them: for `EXAMPLES`, those of two equal examples."""
+    """The gradients as a transformation takes them: for `EXAMPLES`, of two examples; for `SIGNED`, negated."""
+    if tx.factory.name in SIGNED:
+        return jax.tree.map(lambda g: g if g.dtype == jax.dtypes.float0 else -g, grads)
     if not any(name in repr(tx) for name in EXAMPLES):
         return grads
     return jax.tree.map(lambda g: g if g.dtype == jax.dtypes.float0 else jnp.stack([g, g]), grads)

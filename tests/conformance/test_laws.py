@@ -58,6 +58,11 @@ UNCLIPPED_BY_NAN = {
     "clip_by_global_norm+group": "like clip_by_global_norm",
     "partition+clip": "its members clip by the norm of the whole tree",
     "sharpness_aware": "a norm that is NaN perturbs nothing: the others take the gradient where they are",
+    "polyak_sgd": "a norm that is NaN gives a step of zero",
+    "scale_by_lbfgs": "the inner products with the memory are NaN: it is not used",
+    "scale_by_lbfgs+identity": "the inner products with the memory are NaN: it is not used",
+    "scale_by_polyak": "a norm that is NaN gives a step of zero",
+    "scale_by_polyak+positive": "a norm that is NaN gives a step of zero",
 }
 """Transformations in which a NaN in one leaf undoes the shrinking or the shift of the others, with the reason."""
 
@@ -65,11 +70,19 @@ GUARDS = {
     "differentially_private_aggregate": "an example with a NaN anywhere is left out: that bounds its influence",
     "dpsgd": "an example with a NaN anywhere is left out: that bounds its influence",
     "apply_if_finite": "a NaN anywhere skips the whole update: that is its purpose",
+    "lbfgs": "its search goes nowhere where the slope is NaN",
+    "scale_by_backtracking_linesearch": "there is no search where the slope is NaN",
+    "scale_by_zoom_linesearch": "there is no search where the slope is NaN",
     "skip_large_updates": "a norm that is NaN skips the whole update: that is its purpose",
 }
 """Transformations that answer a NaN in one leaf by skipping the update of all, with the reason."""
 
-SCALINGS = {name for name in REGISTRY if name.startswith("scale_by_")} - {"scale_by_learning_rate", "scale_by_schedule"}
+SCALINGS = {name for name in REGISTRY if name.startswith("scale_by_")} - {
+    "scale_by_backtracking_linesearch",
+    "scale_by_learning_rate",
+    "scale_by_schedule",
+    "scale_by_zoom_linesearch",
+}
 DIRECTIONS = SCALINGS | {
     "adaptive_grad_clip",
     "add_decayed_weights",

@@ -60,3 +60,20 @@ def test_the_gradient_elsewhere_is_the_direction():
 def test_not_finite_numbers_show():
     assert jnp.isnan(tree.global_norm([jnp.array([jnp.nan, 1.0])]))
     assert jnp.isinf(tree.global_norm([jnp.array([jnp.inf, 1.0])]))
+
+
+def test_inner_products_are_of_real_and_imaginary_parts():
+    x, y = {"a": jnp.array([1 + 2j]), "b": jnp.array([3.0])}, {"a": jnp.array([4 - 1j]), "b": jnp.array([5.0])}
+    assert tree.inner(x, y).item() == 1 * 4 + 2 * -1 + 15
+    assert tree.inner(x, y).dtype == jnp.float32
+    assert tree.inner(x, x).item() == tree.squared_norm(x).item()
+
+
+def test_inner_products_pass_over_what_is_absent_and_are_wide():
+    narrow = jnp.full(300, 1, jnp.bfloat16)
+    integers = np.zeros(2, jax.dtypes.float0)
+    x, y = {"a": narrow, "b": None, "c": jnp.ones(2)}, {"a": narrow, "b": jnp.ones(2), "c": integers}
+    assert tree.inner(x, y).item() == tree.inner(y | {"b": None}, x).item() == 300
+    assert tree.inner({}, {}).item() == 0
+    with pytest.raises(ValueError, match="an extra leaf"):
+        tree.inner({"a": narrow}, {})
