@@ -9,8 +9,10 @@ from gradtx.cli.race import group
 
 ELSEWHERE = {
     "dpsgd": "it takes the gradient of each example, which the race does not compute",
+    "lbfgs": "it is for functions that stay the same from step to step, and its steps cost several of the others'",
     "optimistic_adam": "it is for games",
     "optimistic_gradient_descent": "it is for games",
+    "polyak_sgd": "it has no learning rate to be given or scheduled",
     "sophia": "its steps cost several of the others'",
 }
 """Optimizers that do not take part by default, with the reason."""

@@ -101,6 +101,15 @@ COMPOSITIONS = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "lbfgs": (
+        gradtx.lbfgs(),
+        chain(
+            gradtx.scale_by_lbfgs(),
+            gradtx.scale(-1.0),
+            gradtx.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one"),
+        ),
+    ),
+    "polyak_sgd": (gradtx.polyak_sgd(), chain(scale_by_learning_rate(1.0), gradtx.scale_by_polyak())),
     "sophia": (
         gradtx.sophia(0.5),
         chain(gradtx.scale_by_sophia(), gradtx.add_decayed_weights(1e-4), RATE),

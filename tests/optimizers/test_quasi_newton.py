@@ -105,6 +105,11 @@ def test_the_default_search_can_be_read_and_replaced():
     assert gradtx.parse(repr(other)) == other
 
 
+def test_arguments_go_where_they_belong():
+    parts = gradtx.scale_by_lbfgs(3, scale_init_precond=False), gradtx.scale_by_learning_rate(0.5), gradtx.identity()
+    assert gradtx.expand(lbfgs(0.5, 3, False, None)) == gradtx.chain(*parts)
+
+
 def test_without_a_search_it_needs_no_function():
     tx, p = lbfgs(0.5, linesearch=None), jnp.array([4.0, 3.0])
     state = tx.init(p)
