@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, apply_updates, as_transformation, get_hyperparams
+from gradtx.evaluations import value_and_grad_from_state
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
 from gradtx.typing import Params, State
@@ -44,6 +45,7 @@ def build_step(
     has_aux: bool = False,
     accumulate: int = 1,
     weight_fn: WeightFn | None = None,
+    reuse: bool = False,
     norms: bool = True,
     donate: bool = True,
 ) -> Step:
@@ -71,6 +73,9 @@ def build_step(
       accumulate: k, at least 1; every leaf of the batch has a leading axis of examples that k divides.
       weight_fn: ``weight_fn(part)`` is the weight :math:`w_i` of a part, a scalar: the number of its tokens that
         count, if the loss is a mean over these. By default parts count alike. A part of weight 0 is left out.
+      reuse: take the value and the gradient from the state where a line search left them, by
+        `value_and_grad_from_state`. Only right where every step has the same batch and the same key, and nothing after
+        the search changes the updates.
       norms: report the norms of gradient and update, which reads both once more.
       donate: the buffers of params and state are reused for the new ones; the old arrays cannot be used afterwards.
 
@@ -79,7 +84,8 @@ def build_step(
 
     Raises:
       ArgumentTypeError: `loss_fn` takes or returns something else.
-      ArgumentValueError: `accumulate` is less than 1 or does not divide the batch, or the loss is not a real scalar.
+      UnknownNameError: `reuse` is asked for and the state has no line search.
+      ArgumentValueError: `reuse` and `has_aux` are both asked for, `accumulate` is less than 1 or does not divide the batch, or the loss is not a real scalar.
       MissingExtraError: `loss_fn` takes a key and the step was given none.
 
     Example:
@@ -98,6 +104,9 @@ def build_step(
         tx = as_transformation(tx, "tx to be a transformation")
         loss = as_loss(loss_fn, has_aux)
         _check_parts(accumulate)
+        if reuse and has_aux:
+            hint = "return the loss alone, and compute the rest outside"
+            raise ArgumentValueError("reuse without has_aux", got="both", hint=hint)
     except GradtxError as error:
         error.locate("build_step")
         raise
@@ -106,7 +115,11 @@ def build_step(
         loss_key, tx_key = (None, None) if key is None else jax.random.split(key)
         parted = accumulate > 1
         objective = in_parts(loss, batch, loss_key, accumulate, weight_fn) if parted else whole(loss, batch, loss_key)
-        value, aux, grads = objective.evaluate(params)
+        if reuse:
+            value, grads = value_and_grad_from_state(objective.value)(params, state=state)
+            aux = None
+        else:
+            value, aux, grads = objective.evaluate(params)
         given = {"value": value, "grad": grads, **objective.functions()}
         if tx_key is not None:
             given["key"] = tx_key

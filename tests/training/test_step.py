@@ -257,6 +257,27 @@ def test_it_is_traced_once():
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_evaluations_of_a_line_search_are_used_again(accumulate):
+    calls = []
+
+    def loss(params, batch):
+        jax.debug.callback(lambda: calls.append(1))
+        return loss_fn(params, batch)
+
+    counts, ends = {}, {}
+    for reuse in (False, True):
+        calls.clear()
+        tx = gradtx.lbfgs()
+        ends[reuse], state, _ = train(tx, loss, [batch_of(0)] * 5, accumulate=accumulate, reuse=reuse)
+        jax.effects_barrier()
+        counts[reuse] = len(calls) // accumulate
+
+    chex.assert_trees_all_close(ends[True], ends[False], rtol=1e-3, atol=1e-4)
+    assert counts[True] == counts[False] - 4
+
+
+
 def test_norms_may_be_left_out():
     _, _, reports = train(gradtx.sgd(0.1), norms=False)
     assert reports[0].grad_norm is reports[0].update_norm is None
@@ -383,6 +404,11 @@ BAD_ARGUMENTS = {
     ),
     "factory": ((loss_fn, gradtx.adam), {}, "tx to be a transformation, got the function 'adam'; call it: adam(...)"),
     "zero parts": ((loss_fn, gradtx.sgd(0.1)), {"accumulate": 0}, "accumulate in [1, inf), got 0"),
+    "reuse and aux": (
+        (loss_fn, gradtx.lbfgs()),
+        {"reuse": True, "has_aux": True},
+        "reuse without has_aux, got both; return the loss alone, and compute the rest outside",
+    ),
     "half a part": (
         (loss_fn, gradtx.sgd(0.1)),
         {"accumulate": 1.5},
