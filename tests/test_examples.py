@@ -16,9 +16,11 @@ def test_an_example_learns(name: str) -> None:
     command = [sys.executable, f"examples/{name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
-    accuracy = re.search(r"test accuracy (\d\.\d+)$", done.stdout, re.MULTILINE)
-    assert accuracy is not None, done.stdout
-    assert float(accuracy[1]) > 0.93
+    accuracies = re.findall(r"test accuracy (\d\.\d+)$", done.stdout, re.MULTILINE)
+    assert accuracies, done.stdout
+    assert min(map(float, accuracies)) > 0.93
+    if name == "look_twice.py":
+        assert len(accuracies) == 4
     if name == "plateau.py":
         assert done.stdout.count("learning rate now") >= 3
 

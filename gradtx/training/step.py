@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, apply_updates, as_transformation, get_hyperparams
-from gradtx.evaluations import value_and_grad_from_state
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
+from gradtx.evaluations import value_and_grad_from_state
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
 from gradtx.typing import Params, State
 from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState
@@ -85,7 +85,8 @@ def build_step(
     Raises:
       ArgumentTypeError: `loss_fn` takes or returns something else.
       UnknownNameError: `reuse` is asked for and the state has no line search.
-      ArgumentValueError: `reuse` and `has_aux` are both asked for, `accumulate` is less than 1 or does not divide the batch, or the loss is not a real scalar.
+      ArgumentValueError: `reuse` and `has_aux` are both asked for, `accumulate` is less than 1 or does not divide the
+        batch, or the loss is not a real scalar.
       MissingExtraError: `loss_fn` takes a key and the step was given none.
 
     Example:
