@@ -72,7 +72,7 @@ from gradtx.evaluations import (
     sharpness_aware,
     value_and_grad_from_state,
 )
-from gradtx.inspect import describe, metrics
+from gradtx.inspect import describe, metrics, plot_metrics, plot_schedule, plot_trajectories
 from gradtx.optimizers import (
     adabelief,
     adadelta,
@@ -341,6 +341,9 @@ __all__ = [
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "plateau_schedule",
+    "plot_metrics",
+    "plot_schedule",
+    "plot_trajectories",
     "polyak_sgd",
     "polynomial_schedule",
     "radam",

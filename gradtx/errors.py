@@ -52,6 +52,10 @@ class UnknownNameError(GradtxError, KeyError):
     """A name that is not registered, or not in a state."""
 
 
+class MissingPackageError(GradtxError, ImportError):
+    """Something optional wants a package that is not installed."""
+
+
 def require_extra(value: object, keyword: str, hint: str) -> object:
     """Return `value`, or raise `MissingExtraError` naming the keyword `update` was not given."""
     if value is None:

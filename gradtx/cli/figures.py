@@ -17,28 +17,9 @@ from gradtx.cli.entrants import CONSTANT
 from gradtx.cli.failure import CommandError
 from gradtx.cli.race import Outcome
 from gradtx.cli.tasks import Task
+from gradtx.inspect.plots import FAINT, PALETTE, STYLE
 
 FORMATS = (".png", ".pdf", ".svg")
-INK, FAINT = "#222222", "#e4e4e4"
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "figure.dpi": 150,
-    "font.size": 9.5,
-    "text.color": INK,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-}
-PALETTE = (
-    "#4477aa", "#ee6677", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#777777",
-    "#e07b00", "#004488", "#117755", "#bb1111", "#9988dd", "#885522", "#77bb33",
-)  # fmt: skip
-"""Colours that differ in lightness as well as hue, so that most pairs survive colour blindness and grey print."""
-
 FEW = 8
 """So many curves fit in one panel, whatever their schedules."""
 

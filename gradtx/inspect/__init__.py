@@ -2,5 +2,6 @@
 
 from gradtx.inspect.describe import Description, describe
 from gradtx.inspect.metrics import metrics
+from gradtx.inspect.plots import plot_metrics, plot_schedule, plot_trajectories
 
-__all__ = ["Description", "describe", "metrics"]
+__all__ = ["Description", "describe", "metrics", "plot_metrics", "plot_schedule", "plot_trajectories"]
