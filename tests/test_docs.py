@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import optax
 import pytest
 
@@ -24,11 +25,14 @@ FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 
 @pytest.fixture(autouse=True)
 def _clean_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Snippets may register factories and write files; neither survives."""
+    """Snippets may register factories and write files; neither survives. Errors come without JAX's notes on them."""
     monkeypatch.chdir(tmp_path)
+    filtering = jax.config.jax_traceback_filtering
+    jax.config.update("jax_traceback_filtering", "off")
     registry = sys.modules["gradtx.core.registry"]
     factories, aliases = dict(registry._factories), dict(registry._aliases)
     yield
+    jax.config.update("jax_traceback_filtering", filtering)
     registry._factories.clear()
     registry._factories.update(factories)
     registry._aliases.clear()

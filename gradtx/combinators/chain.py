@@ -7,6 +7,8 @@ from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchErr
 from gradtx.tree.paths import type_name
 from gradtx.typing import Params, State, Updates
 
+_HINT = "make it with init(params), and pass it second: tx.update(grads, state, params)"
+
 
 @transformation
 def chain(*transforms: GradientTransformation) -> Pair:
@@ -42,7 +44,7 @@ def chain(*transforms: GradientTransformation) -> Pair:
     ) -> tuple[Updates, State]:
         if not isinstance(state, tuple | list) or len(state) != len(members):
             got = type_name(state)
-            raise TreeMismatchError(f"a state with {len(members)} members", got=got, hint="make it with init(params)")
+            raise TreeMismatchError(f"a state with {len(members)} members", got=got, hint=_HINT)
         states = []
         for tx, member_state in zip(members, state, strict=True):
             updates, member_state = tx.update(updates, member_state, params, **extra)
@@ -90,7 +92,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
     ) -> tuple[Updates, State]:
         if not isinstance(state, dict) or set(state) != set(members):
             got = type_name(state)
-            raise TreeMismatchError(f"a state with members {list(members)}", got=got, hint="make it with init(params)")
+            raise TreeMismatchError(f"a state with members {list(members)}", got=got, hint=_HINT)
         states = {}
         for name, tx in members.items():
             updates, states[name] = tx.update(updates, state[name], params, **extra)

@@ -1,5 +1,6 @@
 """Different transformations for different leaves."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -74,7 +75,9 @@ def partition(
         for path, label in jax.tree_util.tree_leaves_with_path(labels, is_leaf=is_none):
             if label is not None and label not in members:  # None stands at an absent leaf
                 at = jax.tree_util.keystr(path)
-                raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at)
+                near = difflib.get_close_matches(str(label), [k for k in members if isinstance(k, str)], n=1)
+                hint = f"did you mean {near[0]!r}?" if near else ""
+                raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at, hint=hint)
         return labels
 
     def labelled(labels: Any, label: Any) -> Any:

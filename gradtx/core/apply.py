@@ -7,7 +7,7 @@ from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, resto
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Params, Updates
 
-_HINT = "pass the updates that update(...) returned for these params"
+_HINT = "pass the updates that update(...) returned for these params: updates, state = tx.update(...)"
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:

@@ -5,6 +5,7 @@ import contextvars
 import dataclasses
 import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -107,6 +108,7 @@ FOREIGN_NAMES = {
     "beta_2": "b2",
     "beta1": "b1",
     "beta2": "b2",
+    "betas": "b1",
     "epsilon": "eps",
     "wd": "weight_decay",
     "lambda": "weight_decay",
@@ -195,7 +197,8 @@ def _check_number(name: str, bounds: Range | None, value: Any, alternatives: str
         value, int | float | jax.Array | np.ndarray | np.generic
     ):
         wanted = f"{name} to be a number in {bounds}{alternatives}"
-        raise ArgumentTypeError(wanted, got=f"{value!r} ({type(value).__name__})")
+        hint = "write it without quotes, and in YAML with a point: 1.0e-3" if _is_numeral(value) else ""
+        raise ArgumentTypeError(wanted, got=f"{_brief(value)} ({type(value).__name__})", hint=hint)
     if hasattr(value, "dtype") and not (
         jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
     ):
@@ -204,6 +207,19 @@ def _check_number(name: str, bounds: Range | None, value: Any, alternatives: str
         if bounds is not None and not _admits(bounds, number):
             raise ArgumentValueError(f"{name} in {bounds}", got=f"{number!r}")
     return value
+
+
+def _is_numeral(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _brief(value: Any) -> str:
+    """The repr on one line, cut where it is long: arguments in the wrong place may be whole trees."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _admits(bounds: Range, number: float) -> bool:
@@ -224,7 +240,9 @@ def _check_kind(name: str, kind: type, value: Any) -> Any:
         return kind(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         article = "an" if kind is int else "a"
-        raise ArgumentTypeError(f"{name} to be {article} {kind.__name__}", got=f"{value!r} ({type(value).__name__})")
+        hint = "it is a part of the program that is compiled, and no schedule can change it" if callable(value) else ""
+        got = f"{value!r} ({type(value).__name__})"
+        raise ArgumentTypeError(f"{name} to be {article} {kind.__name__}", got=got, hint=hint)
     return value
 
 

@@ -12,7 +12,7 @@ from gradtx.core.arguments import rebuilding
 from gradtx.core.numerics import increment, zero_count
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
-from gradtx.core.value import Value, check_arguments
+from gradtx.core.value import Value, check_arguments, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.paths import type_name
@@ -109,6 +109,9 @@ class GradientTransformation(Value):
             except GradtxError as error:
                 error.locate(name)
                 raise
+            except TypeError:
+                _check_arrays(params, name)
+                raise
 
         return init
 
@@ -125,9 +128,7 @@ class GradientTransformation(Value):
             try:
                 self._refuse_arrays()
                 if not isinstance(state, self._state_type):
-                    got = type_name(state)
-                    hint = "pass the state that init(params) of this transformation made, or its last update"
-                    raise ArgumentTypeError(f"the state to be a {self._state_type.__name__}", got=got, hint=hint)
+                    _check_state(self._state_type, state)
                 return self.pair[1](updates, state, params, **extra)
             except GradtxError as error:
                 error.locate(name)
@@ -137,6 +138,25 @@ class GradientTransformation(Value):
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
+
+
+def _check_state(expected: type, state: Any) -> None:
+    """Refuse the state of another transformation, or something else in its place; nothing in it is nothing in it."""
+    if expected is EmptyState and isinstance(state, tuple) and not state:
+        return
+    got, name = type_name(state), expected.__name__
+    if got == name:
+        got = f"one of {type(state).__module__.partition('.')[0]}'s"
+    hint = "pass the state that init(params) of this transformation made: tx.update(grads, state, params)"
+    raise ArgumentTypeError(f"the state to be {'an' if name[0] in 'AEIOU' else 'a'} {name}", got=got, hint=hint)
+
+
+def _check_arrays(params: Params, origin: str) -> None:
+    """Refuse params that hold something else than arrays and numbers, such as functions."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)):
+            at, hint = jax.tree_util.keystr(path), "give the others apart: equinox.filter(model, equinox.is_array)"
+            raise ArgumentTypeError("params that are arrays", got=show(leaf), at=at, hint=hint, origin=origin)
 
 
 def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]) -> Pair:
@@ -285,7 +305,9 @@ def leafwise(leaf: Callable[[Any], Any]) -> Pair:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
-    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
         return map_leaves(leaf, updates), state
 
     return init, update
@@ -303,6 +325,7 @@ def as_transformation(tx: Any, label: str = "a transformation") -> GradientTrans
         return from_functions(tx.init, tx.update)
     name = getattr(tx, "__name__", None)
     hint = f"call it: {name}(...)" if callable(tx) and name else "use a factory such as adam(1e-3)"
+    hint = "pass them one by one: chain(*transforms)" if isinstance(tx, tuple | list) else hint
     raise ArgumentTypeError(label, got=repr(tx) if name is None else f"the function {name!r}", hint=hint)
 
 

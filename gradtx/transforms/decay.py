@@ -48,7 +48,9 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
     def leaf(g: jax.Array, p: jax.Array) -> Any:
         return g + weight_decay * p
 
-    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
         require_extra(params, "params", "weight decay needs them: tx.update(grads, state, params)")
         if isinstance(weight_decay, float | int) and weight_decay == 0:
             return updates, state  # a member that does nothing must not read the parameters

@@ -84,7 +84,9 @@ def identity() -> Pair:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
-    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
         return updates, state
 
     return init, update
@@ -106,7 +108,9 @@ def set_to_zero() -> Pair:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
-    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
         return tree.zeros_like(updates), state
 
     return init, update

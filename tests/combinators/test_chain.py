@@ -87,7 +87,8 @@ def test_chains_nest_without_being_flattened():
 def test_a_state_of_another_chain(state, got):
     tx = gradtx.chain(gradtx.clip(1.0), gradtx.scale(2.0))
     assert refusal(TreeMismatchError, tx.update, GRADS, state) == (
-        f"gradtx.chain: expected a state with 2 members, got {got}; make it with init(params)"
+        f"gradtx.chain: expected a state with 2 members, got {got}; "
+        "make it with init(params), and pass it second: tx.update(grads, state, params)"
     )
 
 
@@ -151,5 +152,6 @@ def test_a_state_of_another_named_chain():
     tx = gradtx.named_chain(("a", gradtx.identity()), ("b", gradtx.identity()))
     for state, got in (({"a": ()}, "a dict with ['a']"), (((), ()), "a tuple of 2")):
         assert refusal(TreeMismatchError, tx.update, GRADS, state) == (
-            f"gradtx.named_chain: expected a state with members ['a', 'b'], got {got}; make it with init(params)"
+            f"gradtx.named_chain: expected a state with members ['a', 'b'], got {got}; "
+            "make it with init(params), and pass it second: tx.update(grads, state, params)"
         )

@@ -9,7 +9,7 @@ from gradtx import apply_updates
 from gradtx.errors import TreeMismatchError
 from gradtx.typing import MaskedNode
 
-HINT = "; pass the updates that update(...) returned for these params"
+HINT = "; pass the updates that update(...) returned for these params: updates, state = tx.update(...)"
 
 
 @pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])

@@ -215,7 +215,7 @@ def test_errors_of_init_and_update_name_the_factory():
 def test_a_state_of_another_transformation(tx, state, text):
     with pytest.raises(ArgumentTypeError) as error:
         tx.update(GRADS, state)
-    hint = "; pass the state that init(params) of this transformation made, or its last update"
+    hint = "; pass the state that init(params) of this transformation made: tx.update(grads, state, params)"
     assert str(error.value) == f"gradtx.{text}{hint}"
 
 
