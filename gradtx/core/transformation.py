@@ -145,9 +145,9 @@ def _check_state(expected: type, state: Any) -> None:
     if expected is EmptyState and isinstance(state, tuple) and not state:
         return
     got, name = type_name(state), expected.__name__
-    if got == name:
-        got = f"one of {type(state).__module__.partition('.')[0]}'s"
     hint = "pass the state that init(params) of this transformation made: tx.update(grads, state, params)"
+    if type(state).__module__.partition(".")[0] == "optax":
+        got, hint = f"Optax's {got}", "convert it once: checkpoint.from_optax_state(tx, optax_state, params)"
     raise ArgumentTypeError(f"the state to be {'an' if name[0] in 'AEIOU' else 'a'} {name}", got=got, hint=hint)
 
 

@@ -228,7 +228,8 @@ def test_a_leaf_that_no_glob_matches():
 def test_a_label_that_is_not_there():
     typo = {**LABELS, "dense": {"kernel": "tenn", "bias": "two"}}
     assert refusal(ArgumentValueError, gradtx.partition(TENFOLD, typo).init, PARAMS) == (
-        "gradtx.partition: expected a label among ['ten', 'two'], got 'tenn' at ['dense']['kernel']; did you mean 'ten'?"
+        "gradtx.partition: expected a label among ['ten', 'two'], got 'tenn' at ['dense']['kernel']; "
+        "did you mean 'ten'?"
     )
     tx = gradtx.partition(TENFOLD, lambda tree: jax.tree.map(lambda _: "other", tree))
     assert "got 'other' at ['dense']['bias']" in refusal(ArgumentValueError, tx.init, PARAMS)
