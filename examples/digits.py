@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from sklearn.datasets import load_digits
 
 import gradtx
@@ -17,6 +18,13 @@ def load():
     return (x[:1437], y[:1437]), (x[1437:], y[1437:])
 
 
+def batches(data, steps, start=0):
+    """Random batches; the one of a step is always the same."""
+    for step in range(start, steps):
+        batch = np.random.default_rng(step).choice(len(data[1]), BATCH, replace=False)
+        yield data[0][batch], data[1][batch]
+
+
 def init_params(key, sizes=(64, 64, 10)):
     """Two dense layers, as a tree: params["hidden"]["kernel"] and so on."""
     keys = jax.random.split(key, 2)
@@ -26,18 +34,27 @@ def init_params(key, sizes=(64, 64, 10)):
     }
 
 
-def logits(params, x):
+def model(params, x):
     hidden = jax.nn.relu(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     return hidden @ params["out"]["kernel"] + params["out"]["bias"]
 
 
-def loss_fn(params, x, y):
-    """The mean cross-entropy."""
-    return -jnp.mean(jax.nn.log_softmax(logits(params, x))[jnp.arange(len(y)), y])
+def cross_entropy(logits, y):
+    """The mean over a batch."""
+    return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
+
+
+def loss_fn(params, batch):
+    x, y = batch
+    return cross_entropy(model(params, x), y)
+
+
+def accuracy(logits, y):
+    return jnp.mean(jnp.argmax(logits, axis=1) == y)
 
 
 def main():
-    train, test = load()
+    train, (x, y) = load()
     params = init_params(jax.random.key(1))
     rate = gradtx.warmup_cosine_decay_schedule(0.0, 1e-2, warmup_steps=50, decay_steps=STEPS)
     tx = gradtx.chain(
@@ -45,23 +62,13 @@ def main():
         gradtx.adamw(rate, weight_decay=1e-2, mask="*/kernel"),  # biases do not decay
     )
     print(tx)
-    state = tx.init(params)
-
-    @jax.jit
-    def step(params, state, x, y):
-        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
-        updates, state = tx.update(grads, state, params)
-        return gradtx.apply_updates(params, updates), state, loss
-
-    for i in range(STEPS):
-        batch = jax.random.choice(jax.random.key(i), len(train[1]), (BATCH,), replace=False)
-        params, state, loss = step(params, state, train[0][batch], train[1][batch])
-        if (i + 1) % 100 == 0:
-            in_force = gradtx.get_hyperparams(state)["learning_rate"]
-            print(f"step {i + 1:4}  loss {loss:.4f}  learning rate {in_force:.5f}")
-
-    accuracy = jnp.mean(jnp.argmax(logits(params, test[0]), axis=1) == test[1])
-    print(f"test accuracy {accuracy:.3f}")
+    step, state = gradtx.build_step(loss_fn, tx), tx.init(params)
+    for i, batch in enumerate(batches(train, STEPS), start=1):
+        params, state, metrics = step(params, state, batch)
+        if i % 100 == 0:
+            in_force = metrics.hyperparams["learning_rate"]
+            print(f"step {i:4}  loss {metrics.loss:.4f}  learning rate {in_force:.5f}")
+    print(f"test accuracy {accuracy(model(params, x), y):.3f}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ values of one function, so every step has all rows for its batch.
 import sys
 
 import jax
-import jax.numpy as jnp
-from digits import init_params, load, logits, loss_fn
+from digits import accuracy, init_params, load, loss_fn, model
 
 import gradtx
 
@@ -22,19 +21,19 @@ STEPS = 100
 
 
 def train(tx):
-    batch, (x_test, y_test) = load()
-    step = gradtx.build_step(lambda params, batch: loss_fn(params, *batch), tx)
+    batch, (x, y) = load()
+    step = gradtx.build_step(loss_fn, tx)
     params = init_params(jax.random.key(0))
     state = tx.init(params)
     for _ in range(STEPS):
         params, state, metrics = step(params, state, batch)
-    return metrics.loss, jnp.mean(jnp.argmax(logits(params, x_test), axis=1) == y_test)
+    return metrics.loss, accuracy(model(params, x), y)
 
 
 def main():
     for name in sys.argv[1:] or OPTIMIZERS:
-        loss, accuracy = train(OPTIMIZERS[name])
-        print(f"{name}: training loss {loss:.4f}, test accuracy {accuracy:.3f}")
+        loss, score = train(OPTIMIZERS[name])
+        print(f"{name}: training loss {loss:.4f}, test accuracy {score:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Lower the learning rate when the validation loss stops improving, observed once an epoch."""
 
 import jax
-import jax.numpy as jnp
-from digits import init_params, load, logits, loss_fn
+from digits import BATCH, accuracy, init_params, load, loss_fn, model
 
 import gradtx
 
-EPOCHS, BATCH = 40, 64
+EPOCHS = 40
 
 
 def main():
@@ -23,12 +22,12 @@ def main():
 
         def step(carry, batch):
             params, state = carry
-            grads = jax.grad(loss_fn)(params, train[0][batch], train[1][batch])
+            grads = jax.grad(loss_fn)(params, (train[0][batch], train[1][batch]))
             updates, state = tx.update(grads, state, params)
             return (gradtx.apply_updates(params, updates), state), None
 
         (params, state), _ = jax.lax.scan(step, (params, state), order)
-        return params, state, loss_fn(params, *validation)
+        return params, state, loss_fn(params, validation)
 
     rate = 0.0
     for i, key in enumerate(jax.random.split(jax.random.key(0), EPOCHS)):
@@ -38,8 +37,7 @@ def main():
         if rate != before:
             print(f"epoch {i + 1:2}  validation loss {validation_loss:.4f}  learning rate now {rate:.5f}")
 
-    accuracy = jnp.mean(jnp.argmax(logits(params, test[0]), axis=1) == test[1])
-    print(f"test accuracy {accuracy:.3f}")
+    print(f"test accuracy {accuracy(model(params, test[0]), test[1]):.3f}")
 
 
 if __name__ == "__main__":
