@@ -98,7 +98,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Pa
 
     def init(params: Params) -> ScaleByLbfgsState:
         like = tree.zeros_accumulator(params)
-        memory = jax.tree.map(lambda x: jnp.zeros((memory_size, *x.shape), x.dtype), like)
+        memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (memory_size, *x.shape)), like)  # sharded as x is
         real = jnp.result_type(float)
         return ScaleByLbfgsState(
             count=zero_count(),
