@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from gradtx.cli import compare as comparison
-from gradtx.cli import listing, report
+from gradtx.cli import convert as conversion
+from gradtx.cli import listing, report, show
 from gradtx.cli import trajectories as paths
 from gradtx.cli.failure import CommandError
 from gradtx.cli.tasks import TaskName
@@ -68,7 +69,7 @@ def gradtx(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Compare optimizers on real data, draw their paths, and list what there is."""
+    """Compare optimizers on real data, draw their paths, and show what they are."""
     if version:
         typer.echo(f"gradtx {_version()}")
         raise typer.Exit
@@ -106,6 +107,40 @@ def compare(
 def trajectories(optimizer: Optimizers = None, out: Out = Path("trajectories.png")) -> None:
     """Draw the paths of optimizers on the contours of x1^2 + 10 x2^2."""
     paths.trajectories(optimizer or (), out, report.console())
+
+
+Constructor = Annotated[str, typer.Argument(metavar="TEXT", help="Constructor text, such as 'adam(1e-3)'.")]
+
+
+@app.command()
+def schedule(
+    text: Constructor,
+    steps: Annotated[int, typer.Option(min=1, help="How many steps to show.")],
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="A figure, too (.png, .pdf or .svg).")] = None,
+) -> None:
+    """Draw a schedule, or the schedules in an optimizer, in the terminal."""
+    show.schedule(text, steps, png, report.console())
+
+
+@app.command()
+def describe(
+    text: Constructor,
+    params: Annotated[
+        str | None,
+        typer.Option(metavar="SHAPES", help="Parameters, such as 'dense/kernel:4096x4096:bfloat16,dense/bias:4096'."),
+    ] = None,
+) -> None:
+    """Show what an optimizer is made of and what it costs in memory."""
+    show.describe(text, params, report.console())
+
+
+@app.command()
+def convert(
+    library: Annotated[conversion.Library, typer.Argument(help="Where the configuration comes from.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Such as 'AdamW(lr=1e-3)'; for Keras JSON, too.")],
+) -> None:
+    """Print the constructor text for an optimizer or schedule of torch or Keras, and where conventions differ."""
+    conversion.convert(library, text, report.console())
 
 
 @app.command(name="list")

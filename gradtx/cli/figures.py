@@ -30,20 +30,20 @@ BANDS = 3
 """So many curves can have the range of their seeds shaded."""
 
 
-def check(out: Path) -> None:
+def check(out: Path, option: str = "--out") -> None:
     """See that a figure can be saved before hours are spent on it.
 
     Raises:
       CommandError: it cannot, as far as can be seen.
     """
     if out.suffix.lower() not in FORMATS:
-        raise CommandError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
+        raise CommandError(f"{option} {out}: expected a name that ends in {', '.join(FORMATS)}")
     target = out if out.exists() else out.parent
     if out.is_dir() or not target.exists() or not os.access(target, os.W_OK):
-        raise CommandError(f"--out {out}: cannot be written")
+        raise CommandError(f"{option} {out}: cannot be written")
 
 
-def save(figure: Figure, out: Path) -> None:
+def save(figure: Figure, out: Path, option: str = "--out") -> None:
     """Write a figure to a file.
 
     Raises:
@@ -52,7 +52,7 @@ def save(figure: Figure, out: Path) -> None:
     try:
         figure.savefig(out)
     except OSError as error:
-        raise CommandError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        raise CommandError(f"{option} {out}: cannot be written ({error.strerror or error})") from None
 
 
 def curves(task: Task, outcomes: Sequence[Outcome], target: float | None) -> Figure:

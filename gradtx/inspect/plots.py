@@ -94,6 +94,9 @@ def sampled(what: Any, steps: int) -> dict[str, tuple[Array, Array]]:
         raise ArgumentValueError("a schedule, or a transformation with one", got=repr(what), hint=hint)
     at = np.unique(np.linspace(0, steps - 1, min(steps, POINTS)).round().astype(np.int32))
     values = {name: jax.vmap(lambda n, s=s: s.value(n, s.init()))(jnp.asarray(at)) for name, s in schedules.items()}
+    for name, y in values.items():
+        if y.ndim != 1:
+            raise ArgumentValueError("schedules of single numbers", got=f"arrays of {list(y.shape[1:])}", at=name)
     return {name: (at, np.asarray(y)) for name, y in values.items()}
 
 

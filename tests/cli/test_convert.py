@@ -1,0 +1,374 @@
+"""Configurations of torch and Keras: the converted optimizer takes the steps of the original's published rule."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx.cli.convert import Library, converted
+from gradtx.cli.failure import CommandError
+
+STEPS = 30
+START = np.array([1.0, -2.0, 0.5])
+GRADS = np.random.default_rng(0).normal(size=(STEPS, 3))
+
+
+def path(tx):
+    """The parameters after each step, in float32."""
+
+    def step(carry, g):
+        p, state = carry
+        updates, state = tx.update(g, state, p)
+        return (p + updates, state), p + updates
+
+    p = jnp.asarray(START, jnp.float32)
+    return jax.lax.scan(step, (p, tx.init(p)), jnp.asarray(GRADS, jnp.float32))[1]
+
+
+def follow(rule):
+    """The parameters after each step of ``rule(p, g, memory, t) -> p``."""
+    p, memory, points = START, {}, []
+    for t, g in enumerate(GRADS, start=1):
+        p = rule(p, g, memory, t)
+        points.append(p)
+    return np.array(points)
+
+
+def agree(text, rule, library=Library.TORCH, rtol=2e-5, skip=0):
+    tx, _ = converted(library, text)
+    assert gradtx.parse(repr(tx)) == tx
+    np.testing.assert_allclose(path(tx)[skip:], follow(rule)[skip:], rtol=rtol, atol=2e-6)
+
+
+# --- torch ------------------------------------------------------------------------------------------------------------
+
+
+def torch_sgd(lr, momentum=0.0, dampening=0.0, wd=0.0, nesterov=False, sign=1):
+    def rule(p, g, memory, t):
+        g = sign * g + wd * p
+        if momentum:
+            memory["b"] = g if t == 1 else momentum * memory["b"] + (1 - dampening) * g
+            g = g + momentum * memory["b"] if nesterov else memory["b"]
+        return p - lr * g
+
+    return rule
+
+
+def torch_adam(lr, b1=0.9, b2=0.999, eps=1e-8, wd=0.0, decoupled=False, amsgrad=False):
+    def rule(p, g, memory, t):
+        if decoupled:
+            p = p - lr * wd * p
+        else:
+            g = g + wd * p
+        memory["m"] = b1 * memory.get("m", 0) + (1 - b1) * g
+        memory["v"] = b2 * memory.get("v", 0) + (1 - b2) * g * g
+        memory["max"] = np.maximum(memory.get("max", 0), memory["v"])
+        v = memory["max"] if amsgrad else memory["v"]
+        return p - lr * memory["m"] / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return rule
+
+
+def torch_rmsprop(lr, alpha, eps, momentum=0.0, centered=False):
+    def rule(p, g, memory, t):
+        memory["v"] = alpha * memory.get("v", 0) + (1 - alpha) * g * g
+        memory["g"] = alpha * memory.get("g", 0) + (1 - alpha) * g
+        root = np.sqrt(memory["v"] - centered * memory["g"] ** 2) + eps
+        memory["b"] = momentum * memory.get("b", 0) + g / root
+        return p - lr * memory["b"]
+
+    return rule
+
+
+def torch_adagrad(lr, lr_decay=0.0, eps=1e-10):
+    def rule(p, g, memory, t):
+        memory["s"] = memory.get("s", 0) + g * g
+        return p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(memory["s"]) + eps)
+
+    return rule
+
+
+def adadelta(lr, rho, eps, wd=0.0, decoupled=False):
+    def rule(p, g, memory, t):
+        g = g if decoupled else g + wd * p
+        memory["g"] = rho * memory.get("g", 0) + (1 - rho) * g * g
+        step = np.sqrt(memory.get("x", 0) + eps) / np.sqrt(memory["g"] + eps) * g
+        memory["x"] = rho * memory.get("x", 0) + (1 - rho) * step * step
+        return p - lr * (step + (wd * p if decoupled else 0))
+
+    return rule
+
+
+TORCH = {
+    "SGD(lr=0.1)": torch_sgd(0.1),
+    "SGD(lr=0.1, momentum=0.9, weight_decay=0.01)": torch_sgd(0.1, 0.9, wd=0.01),
+    "SGD(lr=0.1, momentum=0.9, nesterov=True)": torch_sgd(0.1, 0.9, nesterov=True),
+    "SGD(lr=0.1, momentum=0.9, weight_decay=0.1, maximize=True)": torch_sgd(0.1, 0.9, wd=0.1, sign=-1),
+    "Adam(lr=0.01, betas=(0.8, 0.99), weight_decay=0.1)": torch_adam(0.01, 0.8, 0.99, wd=0.1),
+    "Adam(lr=0.01, eps=0.1, amsgrad=True)": torch_adam(0.01, eps=0.1, amsgrad=True),
+    "Adam(lr=0.01, weight_decay=0.1, decoupled_weight_decay=True)": torch_adam(0.01, wd=0.1, decoupled=True),
+    "AdamW(lr=0.01)": torch_adam(0.01, wd=0.01, decoupled=True),
+    "AdamW(lr=0.01, weight_decay=0.1, amsgrad=True)": torch_adam(0.01, wd=0.1, decoupled=True, amsgrad=True),
+    "Adagrad(lr=0.1, lr_decay=0.5, eps=0.1)": torch_adagrad(0.1, 0.5, 0.1),
+    "Adadelta(lr=0.5, rho=0.8, weight_decay=0.1)": adadelta(0.5, 0.8, 1e-6, 0.1),
+    "RMSprop(lr=0.01, eps=0.1)": torch_rmsprop(0.01, 0.99, 0.1),
+    "RMSprop(lr=0.01, eps=0.1, alpha=0.9, momentum=0.5, centered=True)": torch_rmsprop(0.01, 0.9, 0.1, 0.5, True),
+}
+
+
+@pytest.mark.parametrize("text", TORCH)
+def test_torch(text):
+    agree(text, TORCH[text])
+
+
+def test_torch_dampening_spares_the_first_gradient_only():
+    tx, notes = converted(Library.TORCH, "SGD(lr=0.1, momentum=0.5, dampening=0.25)")
+    ours, theirs = path(tx), follow(torch_sgd(0.1, 0.5, 0.25))
+    missing = 0.1 * 0.25 * GRADS[0] * np.cumsum(0.5 ** np.arange(STEPS))[:, None]
+    np.testing.assert_allclose(ours - theirs, missing, atol=2e-6)
+    assert any("spares the first" in note for note in notes)
+
+
+def test_torch_nadam_and_radam_say_that_they_differ():
+    for text, words in (("NAdam(weight_decay=0.1)", "momentum_decay"), ("RAdam()", "eps is added after")):
+        _, notes = converted(Library.TORCH, text)
+        assert any(words in note for note in notes)
+    tx, _ = converted(Library.TORCH, "RAdam(lr=0.1, weight_decay=0.1, decoupled_weight_decay=True)")
+    assert [member.factory.name for member in tx.transforms] == [
+        "scale_by_rectified_adam",
+        "add_decayed_weights",
+        "scale_by_learning_rate",
+    ]
+
+
+SCHEDULERS = {
+    "StepLR(SGD(lr=0.1), 3)": lambda n: 0.1 * 0.1 ** (n // 3),
+    "MultiStepLR(SGD(lr=0.1), milestones=[2, 5, 5], gamma=0.5)": lambda n: 0.1 * 0.5 ** ((n >= 2) + 2 * (n >= 5)),
+    "ExponentialLR(SGD(lr=0.1), gamma=0.9)": lambda n: 0.1 * 0.9**n,
+    "CosineAnnealingLR(SGD(lr=0.1), T_max=6, eta_min=0.01)": lambda n: 0.055 + 0.045 * np.cos(np.pi * min(n, 6) / 6),
+    "LinearLR(SGD(lr=0.1), start_factor=0.5, total_iters=4)": lambda n: 0.1 * (0.5 + 0.5 * min(n, 4) / 4),
+    "ConstantLR(SGD(lr=0.1), factor=0.5, total_iters=4)": lambda n: 0.1 * (0.5 if n < 4 else 1),
+    "PolynomialLR(SGD(lr=0.1), total_iters=4, power=2)": lambda n: 0.1 * (1 - min(n, 4) / 4) ** 2,
+}
+
+
+@pytest.mark.parametrize("text", SCHEDULERS)
+def test_torch_schedulers(text):
+    tx, notes = converted(Library.TORCH, text)
+    expected = [SCHEDULERS[text](n) for n in range(8)]
+    np.testing.assert_allclose(tx.learning_rate.sample(8), expected, rtol=2e-6)
+    assert any("counts updates" in note for note in notes)
+
+
+def torch_plateau(losses, rate, factor, patience, cooldown, threshold=1e-4):
+    best, bad, cooling, rates = np.inf, 0, 0, []
+    for loss in losses:
+        best, bad = (loss, 0) if loss < best * (1 - threshold) else (best, bad + 1)
+        if cooling > 0:
+            cooling, bad = cooling - 1, 0
+        if bad > patience:
+            rate, cooling, bad = rate * factor, cooldown, 0
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize(("patience", "cooldown"), [(0, 0), (2, 0), (1, 2)])
+def test_torch_plateau_counts_one_observation_more(patience, cooldown):
+    text = f"ReduceLROnPlateau(SGD(lr=0.1), factor=0.5, patience={patience}, cooldown={cooldown})"
+    tx, notes = converted(Library.TORCH, text)
+    state, losses, rates = tx.init(jnp.ones(1)), [1.0, 0.9] + [0.95] * 12, []
+    for loss in losses:
+        state = gradtx.observe(state, value=loss)
+        rates.append(float(gradtx.get_hyperparams(state)["learning_rate"]))
+    np.testing.assert_allclose(rates, torch_plateau(losses, 0.1, 0.5, patience, cooldown), rtol=1e-6)
+    assert f"patience {patience + 1} here is {patience} in torch, which reduces one observation later" in notes
+
+
+def test_a_scheduler_without_an_optimizer_is_a_factor():
+    value, notes = converted(Library.TORCH, "torch.optim.lr_scheduler.StepLR(optimizer, step_size=30, gamma=0.5)")
+    assert value == gradtx.exponential_decay(1.0, 30, 0.5, staircase=True)
+    assert any("multiply it by the learning rate" in note for note in notes)
+    value, _ = converted(Library.TORCH, "OneCycleLR(SGD(lr=0.1, weight_decay=0.1), max_lr=1.0, total_steps=100)")
+    assert value.transforms[1].learning_rate == gradtx.cosine_onecycle_schedule(100, 1.0)
+
+
+# --- Keras ------------------------------------------------------------------------------------------------------------
+
+
+def keras_adam(lr, b1=0.9, b2=0.999, eps=1e-7, wd=0.0):
+    def rule(p, g, memory, t):
+        p = p - lr * wd * p
+        memory["m"] = b1 * memory.get("m", 0) + (1 - b1) * g
+        memory["v"] = b2 * memory.get("v", 0) + (1 - b2) * g * g
+        return p - lr * np.sqrt(1 - b2**t) / (1 - b1**t) * memory["m"] / (np.sqrt(memory["v"]) + eps)
+
+    return rule
+
+
+def keras_sgd(lr, momentum, nesterov=False, wd=0.0, clip=np.inf):
+    def rule(p, g, memory, t):
+        p, g = p - lr * wd * p, np.clip(g, -clip, clip)
+        memory["m"] = momentum * memory.get("m", 0) - lr * g
+        return p + momentum * memory["m"] - lr * g if nesterov else p + memory["m"]
+
+    return rule
+
+
+def keras_rmsprop(lr, rho, eps, momentum):
+    def rule(p, g, memory, t):
+        memory["v"] = rho * memory.get("v", 0) + (1 - rho) * g * g
+        memory["m"] = momentum * memory.get("m", 0) + lr * g / np.sqrt(memory["v"] + eps)
+        return p - memory["m"]
+
+    return rule
+
+
+def keras_adagrad(p, g, memory, t):
+    memory["s"] = memory.get("s", 0.1) + g * g
+    return p - 0.01 * g / np.sqrt(memory["s"] + 0.1)
+
+
+def keras_lion(p, g, memory, t):
+    m = memory.get("m", 0)
+    memory["m"] = 0.99 * m + 0.01 * g
+    return p - 0.01 * (np.sign(0.9 * m + 0.1 * g) + 0.1 * p)
+
+
+KERAS = {
+    "SGD(0.1, momentum=0.9)": keras_sgd(0.1, 0.9),
+    "SGD(0.1, 0.9, nesterov=True, weight_decay=0.1)": keras_sgd(0.1, 0.9, True, 0.1),
+    "keras.optimizers.SGD(0.1, momentum=0.5, clipvalue=0.5)": keras_sgd(0.1, 0.5, clip=0.5),
+    "Adam(learning_rate=0.01)": keras_adam(0.01),
+    "AdamW(0.01, 0.1)": keras_adam(0.01, wd=0.1),
+    "Adam(0.01, weight_decay=0.1)": keras_adam(0.01, wd=0.1),
+    "RMSprop(0.01, rho=0.8, momentum=0.5, epsilon=0.1)": keras_rmsprop(0.01, 0.8, 0.1, 0.5),
+    "Adagrad(0.01, epsilon=0.1)": keras_adagrad,
+    "Adadelta(0.5, rho=0.9, weight_decay=0.1)": adadelta(0.5, 0.9, 1e-7, 0.1, decoupled=True),
+    "Lion(0.01, weight_decay=0.1)": keras_lion,
+}
+
+
+@pytest.mark.parametrize("text", KERAS)
+def test_keras(text):
+    agree(text, KERAS[text], Library.KERAS, rtol=5e-5)
+
+
+def test_keras_configs_in_json():
+    rate = {
+        "class_name": "ExponentialDecay",
+        "config": {"initial_learning_rate": 0.0010000000474974513, "decay_steps": 100, "decay_rate": 0.5, "name": "x"},
+    }
+    config = {"name": "adam", "learning_rate": rate, "epsilon": 1e-7, "clipnorm": None, "use_ema": False}
+    expected = gradtx.adam(gradtx.exponential_decay(0.001, 100, 0.5), eps=1e-7)
+    nested = {"module": "keras.optimizers", "class_name": "Adam", "config": config, "registered_name": None}
+    for text in (json.dumps(config), json.dumps(nested)):
+        assert converted(Library.KERAS, text)[0] == expected
+
+
+def test_keras_wrappers_go_around():
+    text = "Adam(0.1, global_clipnorm=1.0, use_ema=True, ema_momentum=0.5, gradient_accumulation_steps=4)"
+    adam = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(0.1, eps=1e-7))
+    assert converted(Library.KERAS, text)[0] == gradtx.accumulate(gradtx.ema_params(adam, 0.5), 4)
+
+
+KERAS_SCHEDULES = {
+    "ExponentialDecay(0.1, 4, 0.5, staircase=True)": lambda n: 0.1 * 0.5 ** (n // 4),
+    "InverseTimeDecay(0.1, 4, 0.5)": lambda n: 0.1 / (1 + 0.5 * n / 4),
+    "PolynomialDecay(0.1, 4, 0.01, power=2.0)": lambda n: 0.09 * (1 - min(n, 4) / 4) ** 2 + 0.01,
+    "PiecewiseConstantDecay([2, 5], [1.0, 0.5, 0.1])": lambda n: 1.0 if n <= 2 else 0.5 if n <= 5 else 0.1,
+    "CosineDecay(0.1, 4, alpha=0.1)": lambda n: 0.1 * (0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * min(n, 4) / 4))),
+    "CosineDecay(0.0, 4, warmup_target=0.1, warmup_steps=2)": lambda n: (
+        0.05 * n if n < 2 else 0.1 * (0.5 + 0.5 * np.cos(np.pi * min(n - 2, 4) / 4))
+    ),
+}
+
+
+@pytest.mark.parametrize("text", KERAS_SCHEDULES)
+def test_keras_schedules(text):
+    value, _ = converted(Library.KERAS, text)
+    np.testing.assert_allclose(value.sample(8), [KERAS_SCHEDULES[text](n) for n in range(8)], rtol=2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+def test_keras_plateau_counts_as_here(cooldown):
+    text = f"ReduceLROnPlateau(monitor='val_loss', factor=0.5, patience=2, cooldown={cooldown})"
+    tx, _ = converted(Library.KERAS, text)
+    state, best, wait, cooling, rate = tx.init(jnp.ones(1)), np.inf, 0, 0, 1.0
+    for loss in [1.0, 0.9] + [0.95] * 12:
+        state = gradtx.observe(state, value=loss)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if loss < best - 1e-4:
+            best, wait = loss, 0
+        elif cooling <= 0:
+            wait += 1
+            if wait >= 2:
+                rate, cooling, wait = rate * 0.5, cooldown, 0
+        assert state.value == pytest.approx(rate)
+    assert converted(Library.KERAS, "ReduceLROnPlateau(monitor='val_acc')")[0].mode == "max"
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_text_comes_first_and_the_differences_as_comments(command):
+    result = command(
+        "convert", "torch", "torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)"
+    )
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        "adamw(learning_rate=0.001, b2=0.95, weight_decay=0.01)",
+        "# eps is added outside the root, as in torch",
+        "# weight_decay is decoupled and multiplied by the learning rate, as in torch; gradtx's own default is 1e-4",
+    ]
+
+
+BAD = {
+    ("torch", "AdmW(lr=1e-3)"): "gradtx: convert: AdmW has no counterpart; did you mean AdamW",
+    ("torch", "LBFGS()"): "gradtx: convert: LBFGS has no counterpart; ",
+    ("torch", "Adam(learning_rate=1)"): "gradtx: convert: Adam has no argument 'learning_rate'; ",
+    ("torch", "Adam(1e-3, lr=1e-3)"): "gradtx: convert: Adam got 'lr' twice",
+    ("torch", "Adam(lr=-1)"): "gradtx.adam: expected learning_rate in [0, inf), got -1",
+    ("torch", "Adam(lr='x')"): "gradtx.adam: expected learning_rate to be a number",
+    ("torch", "Adam(betas=0.9)"): "gradtx: convert: betas must be two numbers, got 0.9",
+    ("torch", "Adam(lr=__import__('os').getpid())"): "gradtx: convert: getpid has no counterpart",
+    ("torch", "Adam(lr=[x for x in 'a'])"): 'gradtx: convert: expected numbers, text and calls, got "[x for x',
+    ("torch", "Adam(**{})"): "gradtx: convert: expected a call such as AdamW(lr=1e-3), got 'Adam(**{})'",
+    ("torch", "Adam("): "gradtx: convert: cannot read 'Adam('",
+    ("torch", "1 + 1"): "gradtx: convert: expected a call such as AdamW(lr=1e-3), got '1 + 1'",
+    ("torch", "StepLR(SGD())"): "gradtx: convert: StepLR needs step_size",
+    ("torch", "StepLR(3, 4)"): "gradtx: convert: the optimizer of a scheduler must be one, got 3",
+    ("torch", "StepLR(StepLR(SGD(), 3), 3)"): "gradtx: convert: the learning rate follows a schedule already",
+    ("torch", "ReduceLROnPlateau(SGD(), patience='x')"): "gradtx: convert: ReduceLROnPlateau got an argument of the wr",
+    ("torch", "SGD(nesterov=True)"): "gradtx: convert: SGD: Nesterov momentum requires a momentum and zero dampening",
+    ("torch", "SGD(1, 2, 3, 4, 5, 6, 7)"): "gradtx: convert: SGD takes 6 arguments (lr, momentum",
+    ("keras", "Adam(clipnorm=1.0)"): "gradtx: convert: clipnorm has no counterpart",
+    ("keras", '{"class_name": "Adam"'): "gradtx: convert: cannot read the JSON (",
+    ("keras", '{"a": 1}'): 'gradtx: convert: expected {"class_name": ..., "config": {...}}',
+    ("keras", '{"name": "ftrl"}'): "gradtx: convert: ftrl has no counterpart",
+    ("mxnet", "Adam()"): "gradtx: Invalid value for 'library'",
+}
+
+
+@pytest.mark.parametrize("words", BAD, ids=" ".join)
+def test_bad_input_is_one_line_and_code_2(words, command):
+    result = command("convert", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(BAD[words])
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("library", list(Library))
+def test_every_class_converts_or_says_what_it_needs(library):
+    from gradtx.cli import from_keras, from_torch
+
+    for name in from_torch.CLASSES if library == Library.TORCH else from_keras.CLASSES:
+        try:
+            value, _ = converted(library, f"{name}()")
+        except CommandError as error:
+            assert "needs" in str(error)  # noqa: PT017
+        else:
+            assert gradtx.parse(repr(value)) == value
