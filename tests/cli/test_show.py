@@ -57,7 +57,9 @@ def test_the_page_shows_what_the_command_prints(command):
     for words, start in shown:
         result = command(*shlex.split(words))
         assert result.code == 0
-        assert "\n".join(line.rstrip() for line in result.out.splitlines()).startswith(start.removesuffix("```\n").rstrip())
+        assert "\n".join(line.rstrip() for line in result.out.splitlines()).startswith(
+            start.removesuffix("```\n").rstrip()
+        )
 
 
 def test_names_with_slashes_are_nested():
@@ -72,7 +74,12 @@ BAD = {
     ("schedule", "constant_schedule(1.0)"): "gradtx: Missing option '--steps'",
     ("schedule", "constant_schedule(1.0)", "--steps", "0"): "gradtx: Invalid value for '--steps'",
     ("schedule", "constant_schedule(1.0)", "--steps", "5", "--png", "a.txt"): "gradtx: --png a.txt: expected a name",
-    ("schedule", "constant_schedule(array([1.0, 2.0]))", "--steps", "5"): "gradtx: expected schedules of single numbers, got arrays of [2]",
+    (
+        "schedule",
+        "constant_schedule(array([1.0, 2.0]))",
+        "--steps",
+        "5",
+    ): "gradtx: expected schedules of single numbers, got arrays of [2]",
     ("describe", "adm(1e-3)"): "gradtx.parse: expected a registered name, got 'adm'",
     ("describe", "adam(1e-3)", "--params", "a:2y3"): "gradtx: --params: expected a shape such as 4096x4096, got '2y3'",
     ("describe", "adam(1e-3)", "--params", "a:2:float17"): "gradtx: --params: expected a dtype such as bfloat16, got",
