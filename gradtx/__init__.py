@@ -72,7 +72,7 @@ from gradtx.evaluations import (
     sharpness_aware,
     value_and_grad_from_state,
 )
-from gradtx.inspect import describe, metrics, plot_metrics, plot_schedule, plot_trajectories
+from gradtx.inspect import citation, describe, metrics, plot_metrics, plot_schedule, plot_trajectories
 from gradtx.optimizers import (
     adabelief,
     adadelta,
@@ -285,6 +285,7 @@ __all__ = [
     "centralize",
     "chain",
     "checkpoint",
+    "citation",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",

@@ -83,7 +83,7 @@ def rmsprop(
 
     References:
       - Tieleman, Hinton, Lecture 6.5: RMSProp, Coursera: neural networks for machine learning, 2012.
-      - Graves, Generating sequences with recurrent neural networks, 2013, arXiv:1308.0850.
+      - Graves, Generating sequences with recurrent neural networks, 2013, arXiv:1308.0850 (for `centered`).
     """
     rescale = scale_by_stddev if centered else scale_by_rms
     members = [rescale(decay, eps, initial_scale, eps_in_sqrt, bias_correction), scale_by_learning_rate(learning_rate)]

@@ -33,7 +33,7 @@ def sgd(
 
     References:
       - Robbins, Monro, A stochastic approximation method, 1951.
-      - Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
+      - Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013 (for `momentum`).
     """
     step = scale_by_learning_rate(learning_rate)
     if momentum is None:

@@ -97,7 +97,7 @@ def scale_by_adam(
 
     References:
       - Kingma, Ba, Adam: a method for stochastic optimization, 2015, arXiv:1412.6980.
-      - Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016.
+      - Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016 (for `nesterov`).
 
     Differences from Optax: moments of bfloat16 and float16 parameters are float32; bias corrections are exact to the
     last bits also at t = 1; ``bias_correction`` is an argument.

@@ -38,7 +38,7 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
       Array([0.2], dtype=float32)
 
     References:
-      - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101.
+      - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101 (for `weight_decay`).
     """
 
     def init(params: Params) -> EmptyState:

@@ -49,7 +49,7 @@ def trace(decay: Fraction, nesterov: bool = False, accumulator_dtype: DTypeName 
 
     References:
       - Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
-      - Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
+      - Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013 (for `nesterov`).
     """
 
     def init(params: Params) -> TraceState:

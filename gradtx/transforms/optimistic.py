@@ -50,7 +50,7 @@ def scale_by_optimistic_gradient(
       [0.]
 
     References:
-      - Rakhlin, Sridharan, Optimization, learning, and games with predictable sequences, 2013, arXiv:1311.1869.
+      - Rakhlin, Sridharan, "Optimization, learning, and games with predictable sequences", 2013, arXiv:1311.1869.
       - Daskalakis et al., Training GANs with optimism, 2017, arXiv:1711.00141.
     """
 
