@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import optax
 import pytest
 
 import gradtx
@@ -123,14 +122,6 @@ def test_links_between_pages_lead_somewhere() -> None:
     for path in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
-
-
-def test_what_is_missing_from_optax_is_missing() -> None:
-    page = (ROOT / "docs" / "from-optax.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(\w+)`", page.partition("## What is missing")[2].partition("\n\n`nadamw`")[0])
-    assert len(named) > 10
-    assert [name for name in named if not hasattr(optax, name)] == []
-    assert [name for name in named if hasattr(gradtx, name)] == [], "no longer missing: take it off the list"
 
 
 # --- docstrings -------------------------------------------------------------------------------------------------------

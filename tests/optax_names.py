@@ -1,0 +1,127 @@
+"""Optax's names and gradtx's: the lists in docs/from-optax.md, which ``python -m tests.optax_names`` writes anew."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import optax
+
+import gradtx
+
+PAGE = Path(__file__).parents[1] / "docs" / "from-optax.md"
+VERSION = "0.2.8"
+"""The version of Optax the page is about."""
+
+FAMILIES = {
+    "Optimizers": r"optax\._src\.alias|functools",
+    "Transformations": r"optax\._src\.(base|factorized|linesearch|transform|update)|optax\.transforms\.\w+",
+    "Wrappers": r"optax\._src\.lookahead|optax\.microbatching\.\w+",
+    "Schedules": r"optax\.schedules\.\w+",
+    "optax.contrib": r"optax\.contrib",
+}
+"""Where Optax defines what. Losses, linear algebra, tree utilities and the classes of states are left out."""
+
+OTHER: dict[str, tuple[str, str]] = {
+    "MultiSteps": ("accumulate", "a transformation like any other; a NaN spoils one average, not all later ones"),
+    "adadelta": ("adadelta", "the rate is 1, the method as published, if none is given"),
+    "adaptive_grad_clip": ("adaptive_grad_clip", "`output_axis` numbers the units, also where there are three axes"),
+    "amsgrad": ("amsgrad", "`bias_correction` names one of three conventions"),
+    "apply_every": ("accumulate", "a mean, not a sum: multiply the rate by `k`"),
+    "apply_if_finite": ("apply_if_finite", "the result is looked at too, not only the gradients"),
+    "centralize": ("centralize", "the last axis numbers the outputs, as in JAX's kernels; Optax takes the first"),
+    "clip_by_global_norm": ("clip_by_global_norm", 'global inside `partition` too, unless `scope="group"`'),
+    "conditionally_mask": ("conditionally_mask", "the condition gets the extras it has parameters for"),
+    "conditionally_transform": ("conditionally_transform", "the condition gets the extras it has parameters for"),
+    "inject_hyperparams": ("inject_hyperparams", "writes `tunable(factory(...))`; schedules need no injection"),
+    "inject_stateful_hyperparams": ("tunable", "every number takes a schedule, a stateful one too"),
+    "incremental_update": ("ema_params", "a wrapper, with `averaged_params(state)`"),
+    "lbfgs": ("lbfgs", "pairs without curvature are not kept; the first step has length 1"),
+    "lookahead": ("lookahead", "ordinary params; `lookahead_params(state)` are the slow ones"),
+    "measure_with_ema": ("monitor", "norms and ratios by group"),
+    "microbatch": ("build_step", "`accumulate=k`"),
+    "monitor": ("monitor", "it knows what to measure, by groups of leaves"),
+    "nadamw": ("adamw", "`nesterov=True`"),
+    "optimistic_adam": ("optimistic_adam", "this is Optax's `optimistic_adam_v2`"),
+    "partition": ("partition", "labels may be globs on the names of leaves"),
+    "multi_transform": ("multi_transform", "another name of `partition`"),
+    "scale_by_amsgrad": ("scale_by_amsgrad", "`bias_correction` names one of three conventions"),
+    "scale_by_backtracking_linesearch": (
+        "scale_by_backtracking_linesearch",
+        "`increase_factor` is finite; the functions are of the params alone",
+    ),
+    "scale_by_lion": ("scale_by_lion", "the sign alone, no smoothed ones"),
+    "scale_by_radam": ("scale_by_radam", "another name of `scale_by_rectified_adam`"),
+    "scale_by_zoom_linesearch": ("scale_by_zoom_linesearch", "`stepsize_precision` is relative"),
+    "selective_transform": ("masked", 'the mask the other way round, and `unselected="freeze"`'),
+    "sign_sgd": ("chain", "`chain(scale_by_sign(), scale_by_learning_rate(rate))`"),
+    "signum": ("chain", "`chain(ema(b, debias=False), scale_by_sign(), scale_by_learning_rate(rate))`"),
+    "skip_large_updates": ("skip_large_updates", "a wrapper, not a predicate of `MultiSteps`"),
+    "skip_not_finite": ("apply_if_finite", "a wrapper, not a predicate of `MultiSteps`"),
+    "snapshot": ("monitor", "norms and ratios by group"),
+    "stateless": ("from_functions", "`from_functions(lambda params: (), lambda g, state, params=None: (f(g), state))`"),
+    "stateless_with_tree_map": ("tree.map_leaves", "inside `from_functions`, or a factory under `@transformation`"),
+    "with_extra_args_support": (
+        "from_functions",
+        "not needed: `chain` hands on the extras a member has parameters for",
+    ),
+    "contrib.differentially_private_aggregate": ("differentially_private_aggregate", "a new `key` with each update"),
+    "contrib.dpsgd": ("dpsgd", "a new `key` with each update"),
+    "contrib.hutchinson_estimator_diag_hessian": ("hutchinson_diagonal", "the standard extras, and a `key`"),
+    "contrib.reduce_on_plateau": (
+        "reduce_on_plateau",
+        "an update without `value` leaves it alone; metrics may be negative",
+    ),
+    "contrib.sam": ("sam", "one update is one step; `build_step` gives it its second gradient"),
+    "contrib.sophia": ("sophia", "an estimate is used at the step that makes it"),
+}
+"""By Optax's name: the name here, and what is different about it."""
+
+INTERNAL = {"init_empty_state", "optimistic_adam_v2", "periodic_update", "value_and_grad_from_state"}
+"""Not transformations, and aliases."""
+
+
+def optaxs() -> dict[str, list[str]]:
+    """Optax's functions that make transformations or schedules, by family."""
+    named: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    for space, prefix in ((optax, ""), (optax.contrib, "contrib.")):
+        for name, x in inspect.getmembers(space, callable):
+            where = "optax.contrib" if prefix else getattr(x, "__module__", "")
+            family = next((family for family, modules in FAMILIES.items() if re.fullmatch(modules, where)), None)
+            if family and name not in INTERNAL and (name[0].islower() or name == "MultiSteps"):
+                named[family].append(prefix + name)
+    return named
+
+
+def lists() -> str:
+    """The lists, as Markdown."""
+    return "\n".join(_lines(optaxs()))
+
+
+def _lines(named: dict[str, list[str]]) -> Iterator[str]:
+    def here(name: str) -> bool:
+        return hasattr(gradtx, name.removeprefix("contrib."))
+
+    def rows(wanted: bool) -> Iterator[str]:
+        yield "| | |\n|---|---|"
+        for family, names in named.items():
+            chosen = [f"`{name}`" for name in names if name not in OTHER and here(name) is wanted]
+            if chosen:
+                yield f"| {family} | {', '.join(chosen)} |"
+
+    yield "**The same**, with the same arguments and, but for what differs above, the same numbers up to rounding:\n"
+    yield from rows(True)
+    yield "\n**Another name, or another meaning:**\n"
+    yield "| Optax | gradtx | |\n|---|---|---|"
+    every = [name for names in named.values() for name in names]
+    yield from (f"| `{name}` | `{OTHER[name][0]}` | {OTHER[name][1]} |" for name in every if name in OTHER)
+    yield "\n**Missing.** Most of these can be a member of a gradtx chain:\n"
+    yield from rows(False)
+
+
+BETWEEN = re.compile(
+    r"(?<=<!-- optax names: made by tests/optax_names.py -->\n\n).*?(?=\n\n<!-- /optax names -->)", re.DOTALL
+)
+
+if __name__ == "__main__":
+    PAGE.write_text(BETWEEN.sub(lambda _: lists(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
