@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import gradtx
+from gradtx.cli.convert import Library, converted
 from tests.conftest import x64_mode
 from tests.frameworks import distance, recorded
 
@@ -55,3 +56,24 @@ def test_keras_epsilon_is_a_schedule() -> None:
     with x64_mode():
         tx = gradtx.adam(0.1, eps=lambda step: 0.1 / jnp.sqrt(1 - 0.999 ** (step + 1)))
         assert distance(TABLES["keras"], "Adam(learning_rate=0.1, epsilon=0.1)", tx) < 1e-13
+
+
+ROUGHER = {"SGD(lr=0.1, momentum=0.9, dampening=0.5)", "SGD(learning_rate=ExponentialDecay(0.1, 5, 0.5), momentum=0.9)"}
+"""Where the page is exact, and the command gives something shorter with a note."""
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "ours", "same"),
+    [(name, *row) for name in TABLES for row in rows(name) if not row[0].startswith("CosineDecayRestarts")],
+)
+def test_the_command_agrees_or_says_why_not(name: str, theirs: str, ours: str, same: bool) -> None:
+    """What ``gradtx convert`` makes of a row does the same, or comes with a note."""
+    whole = name == "keras" or theirs in TABLES[name]["optimizers"]
+    made, notes = converted(Library(name), theirs if whole else theirs.replace("(", "(SGD(lr=0.1), ", 1))
+    made = made if whole else made.learning_rate
+    if made.factory.name == "reduce_on_plateau":  # a factor: there is no rate in the text
+        made = gradtx.plateau_schedule(0.1, **{k: x for k, x in made.arguments.items() if k != "min_scale"})
+    with x64_mode():
+        apart = distance(TABLES[name], theirs, made)
+    assert apart <= bound(theirs) or notes
+    assert apart <= bound(theirs) or not same or theirs in ROUGHER
