@@ -111,6 +111,9 @@ def _definitions(pkg: Module) -> Iterator[tuple[str, Any]]:
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
+BAR = '<mo stretchy="false">&#x0007C;</mo>'
+
+
 def mathml(page: str) -> str:
     """The formulas that arithmatex marked in a page, as MathML: browsers show it without any script."""
     from latex2mathml.converter import convert
@@ -118,7 +121,8 @@ def mathml(page: str) -> str:
     def formula(match: re.Match[str], **options: Any) -> str:
         # latex2mathml takes the text of \text{a\_b} literally.
         latex = re.sub(r"\\text\{[^}]*\}", lambda text: text[0].replace(r"\_", "_"), html.unescape(match[1]))
-        return str(convert(latex.strip(), **options))
+        # A bar is a fence here; without a word to the contrary, browsers set it off like a relation.
+        return str(convert(latex.strip(), **options)).replace(BAR, BAR.replace("<mo", '<mo lspace="0" rspace="0"'))
 
     def inline(match: re.Match[str]) -> str:
         return formula(match)
@@ -139,9 +143,14 @@ def included(markdown: str, root: Path) -> str:
     return re.sub(r"<!-- include (\S+) -->", text, markdown)
 
 
+def blank_lines(markdown: str) -> str:
+    """A page with the empty lines of examples empty; doctest has a word for them."""
+    return re.sub(r"^( *)<BLANKLINE>$", r"\1", markdown, flags=re.MULTILINE)
+
+
 def on_page_markdown(markdown: str, config: Any, **kwargs: Any) -> str:
     """MkDocs: a page's source."""
-    return included(markdown, Path(config["docs_dir"]).parent)
+    return blank_lines(included(markdown, Path(config["docs_dir"]).parent))
 
 
 def on_page_content(content: str, **kwargs: Any) -> str:

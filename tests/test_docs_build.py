@@ -54,6 +54,15 @@ def test_formulas_become_mathml(hooks: ModuleType) -> None:
     assert "<mtext>a_b</mtext>" in hooks.mathml(r'<span class="arithmatex">\(\text{a\_b}\)</span>')
 
 
+def test_bars_are_fences(hooks: ModuleType) -> None:
+    pytest.importorskip("latex2mathml")
+    assert hooks.mathml(r'<span class="arithmatex">\(|g|\)</span>').count('<mo lspace="0" rspace="0" stretchy') == 2
+
+
+def test_empty_lines_of_examples_are_empty(hooks: ModuleType) -> None:
+    assert hooks.blank_lines("a\n<BLANKLINE>\n  <BLANKLINE>\n`<BLANKLINE>` b") == "a\n\n  \n`<BLANKLINE>` b"
+
+
 def test_included_files_link_from_where_they_end_up(hooks: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "A.md").write_text("# A\n[x](docs/x.md)\n", encoding="utf-8")
     assert hooks.included("<!-- include A.md -->\n", tmp_path) == "# A\n[x](x.md)\n\n"

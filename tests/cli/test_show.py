@@ -50,16 +50,16 @@ def test_an_optimizer_and_its_cost(command):
     assert "linear from 0 to 1" in command("describe", "linear_schedule(0.0, 1.0, 10)").out
 
 
-def test_the_page_shows_what_the_command_prints(command):
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\$ gradtx ((?:schedule|describe|convert) .*)\n((?:.*\S.*\n)+)", page, re.MULTILINE)
-    assert len(shown) >= 5
-    for words, start in shown:
+@pytest.mark.parametrize(("page", "examples"), [("docs/cli.md", 5), ("README.md", 1)])
+def test_pages_show_what_the_command_prints(page, examples, command):
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    fences = re.findall(r"^```text\n(\$ gradtx (?:schedule|describe|convert) .*?)^```", text, re.MULTILINE | re.DOTALL)
+    shown = [part.partition("\n") for fence in fences for part in re.split(r"^\$ gradtx ", fence, flags=re.MULTILINE)[1:]]
+    assert len(shown) == examples
+    for words, _, printed in shown:
         result = command(*shlex.split(words))
         assert result.code == 0
-        assert "\n".join(line.rstrip() for line in result.out.splitlines()).startswith(
-            start.removesuffix("```\n").rstrip()
-        )
+        assert [line.rstrip() for line in result.out.strip().splitlines()] == printed.strip().splitlines()
 
 
 def test_names_with_slashes_are_nested():
