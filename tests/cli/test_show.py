@@ -54,7 +54,9 @@ def test_an_optimizer_and_its_cost(command):
 def test_pages_show_what_the_command_prints(page, examples, command):
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     fences = re.findall(r"^```text\n(\$ gradtx (?:schedule|describe|convert) .*?)^```", text, re.MULTILINE | re.DOTALL)
-    shown = [part.partition("\n") for fence in fences for part in re.split(r"^\$ gradtx ", fence, flags=re.MULTILINE)[1:]]
+    shown = [
+        part.partition("\n") for fence in fences for part in re.split(r"^\$ gradtx ", fence, flags=re.MULTILINE)[1:]
+    ]
     assert len(shown) == examples
     for words, _, printed in shown:
         result = command(*shlex.split(words))
