@@ -49,7 +49,7 @@ def metrics(state: State) -> dict[str, Any]:
     """
     entries = [*_entries(state, "")]
     occurrences = collections.Counter(name for _, name, _ in entries)
-    return {name if occurrences[name] == 1 else _join(place, name): value for place, name, value in entries}
+    return {name if occurrences[name] == 1 else _join(place, name): _bare(value) for place, name, value in entries}
 
 
 def _entries(node: Any, place: str) -> Iterator[Entry]:
@@ -81,6 +81,11 @@ def _scalar(x: Any) -> bool:
     """Whether a value is one number: no array, no random key."""
     dtype = getattr(x, "dtype", None)
     return dtype is not None and x.ndim == 0 and (jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_)
+
+
+def _bare(x: Any) -> Any:
+    """An array out of what holds it: a variable of Flax NNX, in the state of an ``nnx.Optimizer``."""
+    return jax.tree.leaves(x)[0]
 
 
 LIKE_PARAMS, SCALARS, OTHER = "like the params", "scalars by name", "other"

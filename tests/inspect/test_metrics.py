@@ -1,5 +1,7 @@
 """Scalars of a state by name."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -77,16 +79,30 @@ def test_optaxs_states_are_read_too():
     ]
 
 
+def test_states_of_nnx_optimizers_give_plain_arrays():
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, gradtx.adam(lambda n: 0.1), wrt=nnx.Param)
+    found = gradtx.metrics(optimizer.opt_state)
+    assert list(found) == ["learning_rate", "scheduled/count", "scale_by_adam/count"]
+    assert all(isinstance(x, jax.Array) for x in found.values())
+
+
 def test_random_keys_and_bare_trees_are_no_metrics():
     assert gradtx.metrics({"count": jnp.zeros((), int), "key": jax.random.key(0)}) == {}
     assert gradtx.metrics(()) == {}
 
 
+class Layer(NamedTuple):
+    kernel: jax.Array
+    bias: jax.Array
+
+
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_names_are_fixed_and_moments_left_out(name):
-    """Scalar params make every moment a scalar: the names are the same, or a field lacks its annotation."""
+    """Of scalar params in a named tuple, every moment is one, too: a field without its annotation shows more names."""
     tx = TRANSFORMATIONS[name]
-    trees = ({"a": {"kernel": jnp.ones(shape), "bias": jnp.ones(shape)}} for shape in ((), (2, 3)))
+    trees = (Layer(jnp.ones(shape), jnp.ones(shape)) for shape in ((), (2, 3)))
     scalars, arrays = (gradtx.metrics(jax.eval_shape(tx.init, tree)) for tree in trees)
     assert list(scalars) == list(arrays)
     assert all(x.shape == () for x in arrays.values())
