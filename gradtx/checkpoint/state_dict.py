@@ -266,7 +266,8 @@ def placed_like(node: Any, x: Any) -> jax.Array:
     """An array where the template's is, if that has a place; sharing no memory with NumPy, which may write there."""
     sharding = getattr(node, "sharding", None)
     if sharding is not None and getattr(node, "committed", True):
-        placed: jax.Array = jax.device_put(x, sharding, may_alias=isinstance(x, jax.Array))
+        # Not even may_alias=False keeps the CPU backend from using NumPy's memory as it is.
+        placed: jax.Array = jax.device_put(x if isinstance(x, jax.Array) else np.array(x), sharding)
         return placed
     # What is tied to one device could not meet what is spread over several, and only NumPy loosens it.
     return x if isinstance(x, jax.Array) and not x.committed else jnp.array(np.asarray(x))

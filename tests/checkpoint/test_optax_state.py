@@ -60,7 +60,7 @@ BOTH: dict[str, Make] = {
     "partition": lambda lib: lib.partition(
         {"a": lib.adam(0.1), "b": lib.sgd(lib.linear_schedule(0.1, 0.0, 9), momentum=0.5)}, {"dense": "a", "head": "b"}
     ),
-    "named": lambda lib: lib.named_chain(("second", lib.adam(0.1)), ("first", lib.trace(0.5))),
+    "named": lambda lib: lib.named_chain(("b", lib.trace(0.9)), ("a", lib.trace(0.5)), ("c", lib.scale(-0.02))),
     "adagrad": lambda lib: lib.adagrad(0.1),
     "rmsprop momentum schedule": lambda lib: lib.rmsprop(lib.linear_schedule(0.1, 0.01, 8), momentum=0.9),
     "adadelta": lambda lib: lib.adadelta(10.0),

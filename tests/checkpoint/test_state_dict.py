@@ -85,11 +85,22 @@ def test_an_abstract_state_says_what_will_be_saved() -> None:
     assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(lambda x: (x.shape, x.dtype), saved)
 
 
-def test_restored_arrays_are_independent_of_numpys() -> None:
-    x = np.ones(1024, np.float32)
-    state = checkpoint.from_state_dict(jnp.zeros(1024), {"schema": 1, "state": x})
+@pytest.mark.parametrize("placed", [False, True])
+def test_restored_arrays_are_independent_of_numpys(placed: bool) -> None:
+    template = jax.device_put(jnp.zeros(1 << 20), jax.devices()[0]) if placed else jnp.zeros(1 << 20)
+    memory = np.ones((1 << 20) + 64, np.float32)
+    skip = -memory.ctypes.data % 256 // 4
+    x = memory[skip : skip + (1 << 20)]  # aligned, so that JAX could take it as it is
+    state = checkpoint.from_state_dict(template, {"schema": 1, "state": x})
     x[:] = 5.0
     assert float(state[0]) == 1.0
+
+
+def test_what_holds_no_array_needs_no_entry_and_may_have_one() -> None:
+    template = (jnp.zeros(1), None, ())
+    for empty in ({}, {"1": {}, "2": {}}, {"1": None, "7": {"a": {}}}):
+        d = {"schema": 1, "state": {"0": np.ones(1, np.float32)} | empty}
+        assert_same_bits(checkpoint.from_state_dict(template, d), (jnp.ones(1), None, ()))
 
 
 def test_restored_arrays_are_where_the_templates_are() -> None:
