@@ -270,3 +270,10 @@ def test_a_transformation_first_used_in_a_trace_can_be_used_outside():
     inside, _ = jax.jit(lambda grads, state: tx.update(grads, state, grads))(GRADS, state)
     outside, _ = tx.update(GRADS, state, GRADS)
     chex.assert_trees_all_close(inside, outside)
+
+
+@pytest.mark.parametrize("tx", [gradtx.sgd(0.1), gradtx.clip(1.0), gradtx.identity()], ids=str)
+def test_a_state_that_holds_something_is_refused_where_none_is_kept(tx):
+    for state in ({"w": jnp.ones(2)}, (jnp.ones(2),), None):
+        with pytest.raises(ArgumentTypeError, match="expected the state to be an EmptyState, got"):
+            tx.update({"w": jnp.ones(2)}, state)

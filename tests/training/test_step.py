@@ -290,6 +290,20 @@ def test_guards_are_counted_together_and_curvature_pairs_are_not():
     assert [int(r.skipped) for r in reports] == [1, 2, 3, 4]
 
 
+GUARDS = {
+    "apply_if_finite": gradtx.apply_if_finite(gradtx.sgd(0.1)),
+    "skip_if": gradtx.skip_if(gradtx.sgd(0.1), lambda updates, params, value: ~jnp.isfinite(value)),
+    "skip_large_updates": gradtx.skip_large_updates(gradtx.sgd(0.1)),
+}
+
+
+@pytest.mark.parametrize("tx", GUARDS.values(), ids=GUARDS)
+def test_every_guard_is_counted(tx):
+    bad = jax.tree.map(lambda x: jnp.nan * x, batch_of(0))
+    _, _, reports = train(tx, batches=[bad, batch_of(1)])
+    assert [int(r.skipped) for r in reports] == [1, 1]
+
+
 def test_complex_parameters_descend():
     def loss(params, batch):
         return jnp.mean(jnp.abs(params - batch) ** 2)
