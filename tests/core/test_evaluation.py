@@ -76,7 +76,9 @@ def step_along_gradient_at_double():
     """Asks for the gradient at twice the parameters it sees."""
 
     def update(updates, state, params=None, **extra):
-        return grad_function(extra)(jax.tree.map(lambda p: 2 * p, params)), state
+        grads = grad_function(extra)(jax.tree.map(lambda p: 2 * p, params))
+        assert jax.tree.structure(grads) == jax.tree.structure(params)
+        return grads, state
 
     return from_functions(lambda params: (), update)
 

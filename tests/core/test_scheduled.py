@@ -172,3 +172,10 @@ def test_strict_promotion():
         for update in (tx.update, jax.jit(tx.update)):
             updates, _ = update(params, tx.init(params), params)
             gradtx.apply_updates(params, updates)
+
+
+def test_a_schedule_keeps_the_array_it_returns_when_the_state_is_donated():
+    rate = jnp.ones(())
+    tx = gradtx.sgd(lambda step: rate)
+    jax.jit(tx.update, donate_argnums=1)(ONES, tx.init(PARAMS), PARAMS)
+    assert float(rate) == 1.0

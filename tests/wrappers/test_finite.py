@@ -36,6 +36,12 @@ def test_a_bad_gradient_is_skipped_with_the_state_restored_exactly(bad):
     assert [bool(s.last_finite) for s in states] == [True, True, False, True]
 
 
+def test_an_infinity_that_would_become_an_ordinary_step_is_skipped():
+    updates, states = run(gradtx.apply_if_finite(gradtx.clip(1.0)), [HUGE])
+    chex.assert_trees_all_equal(updates[0], jax.tree.map(jnp.zeros_like, PARAMS))
+    assert int(states[1].skipped) == 1
+
+
 def test_a_result_that_is_not_finite_is_skipped_too():
     overflow = gradtx.chain(gradtx.trace(0.9), gradtx.scale(1e38), gradtx.scale(1e38))
     updates, states = run(gradtx.apply_if_finite(overflow), [GOOD])
