@@ -37,7 +37,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     try:
         check_same_structure(present, params, "params")
         kept = keep(params, present)
-        moved = map_leaves(lambda p, u: p + u, kept, read=(keep(updates, present),))
+        moved = map_leaves(lambda p, u: p + u, kept, read=(keep(updates, present),), share=False)
     except TreeMismatchError as error:
         error.hint = _HINT
         error.locate("apply_updates")

@@ -299,8 +299,8 @@ def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:
     return filtered
 
 
-def leafwise(leaf: Callable[[Any], Any]) -> Pair:
-    """The pair that applies a function to every leaf of the updates and remembers nothing."""
+def leafwise(leaf: Callable[[Any], Any], *, share: bool = True) -> Pair:
+    """The pair that applies a function to every leaf of the updates and remembers nothing; `share` as in `map_leaves`."""
 
     def init(params: Params) -> EmptyState:
         return EmptyState()
@@ -308,7 +308,7 @@ def leafwise(leaf: Callable[[Any], Any]) -> Pair:
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        return map_leaves(leaf, updates), state
+        return map_leaves(leaf, updates, share=share), state
 
     return init, update
 

@@ -107,7 +107,8 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
             norm = tree.global_norm(updates)
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
         factor = _factor(norm, max_norm)
-        updates = tree.map_leaves(lambda g: factor * _measured(g, norm), updates)
+        infinite = jnp.isinf(norm)
+        updates = tree.map_leaves(lambda g: factor * jnp.where(infinite, 0, g), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
         return updates, ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped)
 

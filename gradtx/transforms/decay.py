@@ -55,9 +55,9 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
         if isinstance(weight_decay, float | int) and weight_decay == 0:
             return updates, state  # a member that does nothing must not read the parameters
         if mask is None:
-            return tree.map_leaves(leaf, updates, read=(params,)), state
+            return tree.map_leaves(leaf, updates, read=(params,), share=False), state
         chosen = tree.resolve_mask(mask, updates)
-        decayed = tree.map_leaves(leaf, tree.keep(updates, chosen), read=(tree.keep(params, chosen),))
+        decayed = tree.map_leaves(leaf, tree.keep(updates, chosen), read=(tree.keep(params, chosen),), share=False)
         return tree.restore(decayed, updates), state
 
     return init, update

@@ -69,6 +69,6 @@ def reduce_on_plateau(
     ) -> tuple[Updates, PlateauState]:
         state = plateau.update(state, **extra)
         scale = state.value
-        return tree.map_leaves(lambda g: scale * g, updates), state
+        return tree.map_leaves(lambda g: scale * g, updates, share=False), state
 
     return init, update

@@ -23,7 +23,7 @@ def scale(step_size: Numeric) -> Pair:
       >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
       Array([-1.], dtype=float32)
     """
-    return leafwise(lambda g: step_size * g)
+    return leafwise(lambda g: step_size * g, share=False)
 
 
 @transformation
@@ -44,7 +44,7 @@ def scale_by_schedule(step_size_fn: Numeric) -> Pair:
       >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
       Array([-0.2], dtype=float32)
     """
-    return leafwise(lambda g: step_size_fn * g)
+    return leafwise(lambda g: step_size_fn * g, share=False)
 
 
 @transformation
@@ -65,7 +65,7 @@ def scale_by_learning_rate(learning_rate: NonNegative, *, flip_sign: bool = True
       Array([-0.2], dtype=float32)
     """
     factor = -learning_rate if flip_sign else learning_rate
-    return leafwise(lambda g: factor * g)
+    return leafwise(lambda g: factor * g, share=False)
 
 
 @transformation

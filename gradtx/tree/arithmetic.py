@@ -57,4 +57,9 @@ def zeros_like(tree: Any) -> Any:
 
 def cast_like(tree: Any, other: Any) -> Any:
     """`tree` with each leaf in the dtype of the leaf of `other`."""
-    return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.asarray(y).dtype), tree, other)
+
+    def cast(x: Any, y: Any) -> Any:
+        dtype = y.dtype if isinstance(y, jax.Array) else jnp.asarray(y).dtype
+        return x if isinstance(x, jax.Array) and x.dtype == dtype else jnp.asarray(x).astype(dtype)
+
+    return jax.tree.map(cast, tree, other)

@@ -15,7 +15,7 @@ from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_na
 Row = tuple[Any, ...]
 
 
-def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) -> Any:
+def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
 
     ``a, b = map_leaves(leaf, a, b, read=(c,))`` calls ``leaf(a_i, b_i, c_i)`` for each leaf i. Output k takes the
@@ -30,6 +30,8 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) 
       *trees: the trees to replace. The first one decides the structure. Where it has ``None`` (or a float0 array,
         the gradient of an integer), the leaf is skipped: all trees keep what they have there.
       read: further trees of the same structure.
+      share: ``False`` repeats the operations for every leaf. For a function of one or two operations that is cheaper
+        than a call: tracing and lowering take some 60 microseconds for an operation, and 140 for a call.
 
     Returns:
       One tree, or a tuple of trees, like `trees`.
@@ -43,14 +45,14 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) 
     columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
     columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
     rows: list[Row] = list(zip(*columns, strict=True))
-    outputs = _apply(leaf, rows, len(trees), trees[0])
+    outputs = _apply(leaf, rows, len(trees), trees[0], share)
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:
         results = trees
     return results[0] if len(trees) == 1 else results
 
 
-def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> list[Row]:
+def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any, share: bool) -> list[Row]:
     """Call the leaf function on every row, through one shared trace where rows are alike."""
 
     def call(*row: Any) -> Row:
@@ -63,7 +65,7 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any) -> l
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     skipped = [absent(row[0]) for row in rows]
     arrays = [row if skip else _arrays(tree, i, row) for i, (row, skip) in enumerate(zip(rows, skipped, strict=True))]
-    traced = any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
+    traced = share and any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
     keys = [None if skip else _key(row) for row, skip in zip(arrays, skipped, strict=True)]
     repeats = collections.Counter(keys)
     shared = jax.jit(call)

@@ -13,9 +13,11 @@ def squared_norm(tree: Any) -> jax.Array:
     r"""The sum of :math:`|x|^2` over every element of every leaf, real, at least float32; 0 for an empty tree."""
 
     def leaf(x: Any) -> jax.Array:
-        x = jnp.asarray(x)
-        x = x.astype(accumulator_dtype(x.dtype))
-        return jnp.sum(jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x)
+        x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+        wide = accumulator_dtype(x.dtype)
+        x = x if x.dtype == wide else x.astype(wide)
+        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
+        return jax.lax.reduce_sum(squares, range(squares.ndim))
 
     return sum((leaf(x) for x in jax.tree.leaves(tree) if not absent(x)), start=jnp.zeros((), jnp.float32))
 

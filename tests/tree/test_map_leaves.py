@@ -185,6 +185,13 @@ def test_traced_once_for_each_shape_and_dtype():
     assert count_traces([jnp.ones(n) for n in range(10)]) == 10
 
 
+def test_short_functions_may_be_repeated_instead_of_shared():
+    assert count_traces([jnp.ones(3)] * 5, share=False) == 5
+    leaves = [jnp.ones((2, 3))] * 4
+    program = jax.make_jaxpr(lambda g: tree.map_leaves(lambda g: g * g, g, share=False))(leaves)
+    assert [str(e.primitive) for e in program.eqns] == ["mul"] * 4
+
+
 def test_traced_once_under_grad_and_vmap():
     traces = []
 
