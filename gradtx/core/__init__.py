@@ -15,7 +15,16 @@ from gradtx.core.hyperparams import (
     set_hyperparams,
     tunable,
 )
-from gradtx.core.numerics import abs_sq, as_stored, complement_of_power, increment, nonzero, safe_sqrt, zero_count
+from gradtx.core.numerics import (
+    abs_sq,
+    as_stored,
+    complement_of_power,
+    denominator,
+    increment,
+    nonzero,
+    safe_sqrt,
+    zero_count,
+)
 from gradtx.core.randomness import own_key
 from gradtx.core.registry import Factory, alias, aliases, from_config, lookup, parse, registry, to_config
 from gradtx.core.schedule import (
@@ -72,6 +81,7 @@ __all__ = [
     "complement_of_power",
     "constant_schedule",
     "custom_schedule",
+    "denominator",
     "divide_schedules",
     "expand",
     "from_config",

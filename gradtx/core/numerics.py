@@ -82,3 +82,19 @@ def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
 def nonzero(x: jax.Array) -> jax.Array:
     """The array with 1 for each 0: a denominator that is zero only where the numerator is."""
     return x + (x == 0).astype(x.dtype)
+
+
+def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
+    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and 1 where that is zero, as is then the numerator.
+
+    What Python numbers make needless is left out: every operation is traced, lowered and, eagerly, dispatched for
+    each leaf.
+    """
+    inside = v if _is_number(eps_root) and eps_root == 0 else v + eps_root
+    root = safe_sqrt(inside)
+    surely_positive = _is_number(eps) and eps > 1e-30
+    return root + eps if surely_positive else nonzero(root + eps)
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, float | int)

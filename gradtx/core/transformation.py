@@ -300,7 +300,7 @@ def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def leafwise(leaf: Callable[[Any], Any], *, share: bool = True) -> Pair:
-    """The pair that applies a function to every leaf of the updates and remembers nothing; `share` as in `map_leaves`."""
+    """The pair that applies a function to every leaf of the updates and remembers nothing (`share`: `map_leaves`)."""
 
     def init(params: Params) -> EmptyState:
         return EmptyState()

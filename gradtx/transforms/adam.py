@@ -11,9 +11,8 @@ from gradtx.core import (
     Pair,
     abs_sq,
     complement_of_power,
+    denominator,
     increment,
-    nonzero,
-    safe_sqrt,
     transformation,
     zero_count,
 )
@@ -116,7 +115,7 @@ def scale_by_adam(
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * abs_sq(g)
-            return m_hat(g, m) / nonzero(safe_sqrt(correct_nu * v + eps_root) + eps), m, v
+            return m_hat(g, m) / denominator(correct_nu * v, eps, eps_root), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -201,7 +200,7 @@ def scale_by_amsgrad(
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * abs_sq(g)
             v_max = jnp.maximum(v_max, before * v)
-            return m_hat(g, m) / nonzero(safe_sqrt(after * v_max + eps_root) + eps), m, v, v_max
+            return m_hat(g, m) / denominator(after * v_max, eps, eps_root), m, v, v_max
 
         updates, mu, nu, nu_max = tree.map_leaves(leaf, updates, state.mu, state.nu, state.nu_max)
         return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
@@ -265,7 +264,7 @@ def scale_by_belief(
             # In this order the sum is between two arrays, and XLA computes it once; were eps_root added last, it would
             # do so again for u, from a copy of the old s.
             s = b2 * s + ((1 - b2) * abs_sq(g - m) + eps_root)
-            return m_hat(g, m) / nonzero(safe_sqrt(correct_nu * s) + eps), m, s
+            return m_hat(g, m) / denominator(correct_nu * s, eps), m, s
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -327,7 +326,7 @@ def scale_by_yogi(
             change = (1 - b2) * abs_sq(g)
             # Comparing, rather than the sign of a difference, keeps a moment that overflowed infinite, not NaN.
             v = v + jnp.where(abs_sq(g) > v, change, jnp.where(abs_sq(g) < v, -change, 0))
-            return m_hat(g, m) / nonzero(safe_sqrt(correct_nu * v + eps_root) + eps), m, v
+            return m_hat(g, m) / denominator(correct_nu * v, eps, eps_root), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)

@@ -10,6 +10,7 @@ from gradtx.core import (
     Pair,
     abs_sq,
     complement_of_power,
+    denominator,
     increment,
     nonzero,
     safe_sqrt,
@@ -21,7 +22,7 @@ from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 def _denominator(v: Any, eps: Any, eps_in_sqrt: bool) -> jax.Array:
     r""":math:`\sqrt{v+\epsilon}` or :math:`\sqrt{v}+\epsilon`; 1 where that is 0, as is then the numerator."""
-    return nonzero(safe_sqrt(v + eps) if eps_in_sqrt else safe_sqrt(v) + eps)
+    return denominator(v, 0.0, eps) if eps_in_sqrt else denominator(v, eps)
 
 
 class ScaleByRssState(NamedTuple):

@@ -1,5 +1,6 @@
 """Running sums and averages of gradients."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,13 @@ import jax
 from gradtx import tree
 from gradtx.core import Pair, complement_of_power, increment, transformation, zero_count
 from gradtx.typing import Count, Decay, DTypeName, Fraction, Params, State, Updates
+
+
+# Compiled on its own, it costs an eager update one dispatch instead of two; under a trace it leaves none of its own.
+@functools.partial(jax.jit, inline=True)
+def _decay_and_add(decay: Any, m: jax.Array, g: jax.Array) -> jax.Array:
+    total: jax.Array = decay * m + g
+    return total
 
 
 class TraceState(NamedTuple):
@@ -59,7 +67,7 @@ def trace(decay: Fraction, nesterov: bool = False, accumulator_dtype: DTypeName 
         updates: Updates, state: TraceState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-            m = decay * m + g
+            m = _decay_and_add(decay, m, g)
             return (g + decay * m if nesterov else m), m
 
         updates, m = tree.map_leaves(leaf, updates, state.trace)

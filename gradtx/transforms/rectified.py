@@ -13,8 +13,8 @@ from gradtx.core import (
     alias,
     as_float,
     complement_of_power,
+    denominator,
     increment,
-    nonzero,
     safe_sqrt,
     transformation,
 )
@@ -90,7 +90,7 @@ def scale_by_rectified_adam(
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * abs_sq(g)
-            adaptive = r / nonzero(safe_sqrt(correct_nu * v + eps_root) + eps)
+            adaptive = r / denominator(correct_nu * v, eps, eps_root)
             return m_hat(g, m) * jnp.where(tractable, adaptive, fallback), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)

@@ -56,42 +56,42 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any, shar
     """Call the leaf function on every row, through one shared trace where rows are alike."""
 
     def call(*row: Any) -> Row:
-        outputs = leaf(*(_raise(x) for x in row))
+        outputs = leaf(*[_cast(x, accumulator_dtype(x.dtype)) for x in row])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        return tuple(_cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False))
+        return tuple([_cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
-    skipped = [absent(row[0]) for row in rows]
-    arrays = [row if skip else _arrays(tree, i, row) for i, (row, skip) in enumerate(zip(rows, skipped, strict=True))]
-    traced = share and any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
-    keys = [None if skip else _key(row) for row, skip in zip(arrays, skipped, strict=True)]
-    repeats = collections.Counter(keys)
-    shared = jax.jit(call)
+    # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
+    sharing = share and any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
+    repeats = collections.Counter(map(_key, rows)) if sharing else {}
+    shared = jax.jit(call) if sharing else call
 
     outputs: list[Row] = []
-    for index, (row, key) in enumerate(zip(arrays, keys, strict=True)):
-        if key is None:
+    for index, row in enumerate(rows):
+        if absent(row[0]):
             outputs.append(row[:kept])
             continue
-        if any(x.shape != row[0].shape for x in row):
-            raise _shape_error(tree, index, row)
-        # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
-        output = (shared if traced and repeats[key] > 1 else call)(*row)
-        if any(y.shape != x.shape for x, y in zip(row, output, strict=False)):
-            raise _output_error(tree, index, row, output)
+        for x in row:
+            if not isinstance(x, jax.Array):
+                row = _arrays(tree, index, row)
+                break
+        shape = row[0].shape
+        for x in row:
+            if x.shape != shape:
+                raise _shape_error(tree, index, row)
+        output = (call if sharing and repeats[_key(row)] < 2 else shared)(*row)
+        for y in output:
+            if y.shape != shape:
+                raise _output_error(tree, index, row, output)
         outputs.append(output)
     return outputs
 
 
-def _raise(x: jax.Array) -> jax.Array:
-    return _cast(x, accumulator_dtype(x.dtype))
-
-
 def _cast(x: Any, dtype: Any) -> jax.Array:
     array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return array if array.dtype == dtype and not array.weak_type else array.astype(dtype)
+    return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
 
 
 @functools.cache
@@ -101,12 +101,11 @@ def _stored(dtype: Any) -> Any:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return tuple((x.shape, x.dtype) for x in row)
+    return tuple((getattr(x, "shape", None), getattr(x, "dtype", None)) for x in row)
 
 
 def _arrays(tree: Any, index: int, row: Row) -> Row:
-    if all(isinstance(x, jax.Array) for x in row):
-        return row
+    """A row with numbers made arrays; anything else in it is a difference between the trees."""
     for x in row:
         if absent(x) or not jax.tree_util.all_leaves([x]):
             raise TreeMismatchError(
