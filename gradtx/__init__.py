@@ -166,7 +166,7 @@ from gradtx.transforms import (
     trace,
     zero_nans,
 )
-from gradtx.tree import global_norm
+from gradtx.tree import global_norm, ravel_params
 from gradtx.typing import (
     AtLeastOne,
     Count,
@@ -350,6 +350,7 @@ __all__ = [
     "radam",
     "ralston",
     "ranger",
+    "ravel_params",
     "reduce_on_plateau",
     "registry",
     "reset_state",

@@ -12,9 +12,11 @@ from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes,
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, inner, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
+from gradtx.tree.ravel import Unravel, ravel_params
 from gradtx.tree.select import keep, resolve_mask, restore, select
 
 __all__ = [
+    "Unravel",
     "accumulator_dtype",
     "cast_like",
     "check_same_structure",
@@ -30,6 +32,7 @@ __all__ = [
     "leaf_paths",
     "map_leaves",
     "map_nodes",
+    "ravel_params",
     "resolve_mask",
     "restore",
     "select",

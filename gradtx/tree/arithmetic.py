@@ -55,11 +55,12 @@ def zeros_like(tree: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+def cast(x: Any, dtype: Any) -> jax.Array:
+    """A number as an array of a dtype, never weakly typed; an array that is so already stays as it is."""
+    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
+
+
 def cast_like(tree: Any, other: Any) -> Any:
     """`tree` with each leaf in the dtype of the leaf of `other`."""
-
-    def cast(x: Any, y: Any) -> Any:
-        dtype = y.dtype if isinstance(y, jax.Array) else jnp.asarray(y).dtype
-        return x if isinstance(x, jax.Array) and x.dtype == dtype else jnp.asarray(x).astype(dtype)
-
-    return jax.tree.map(cast, tree, other)
+    return jax.tree.map(lambda x, y: cast(x, (y if isinstance(y, jax.Array) else jnp.asarray(y)).dtype), tree, other)

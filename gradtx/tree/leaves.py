@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
-from gradtx.tree.arithmetic import accumulator_dtype
+from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
 Row = tuple[Any, ...]
@@ -56,11 +56,11 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any, shar
     """Call the leaf function on every row, through one shared trace where rows are alike."""
 
     def call(*row: Any) -> Row:
-        outputs = leaf(*[_cast(x, accumulator_dtype(x.dtype)) for x in row])
+        outputs = leaf(*[cast(x, accumulator_dtype(x.dtype)) for x in row])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        return tuple([_cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
+        return tuple([cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
@@ -87,11 +87,6 @@ def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any, shar
                 raise _output_error(tree, index, row, output)
         outputs.append(output)
     return outputs
-
-
-def _cast(x: Any, dtype: Any) -> jax.Array:
-    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.tree.arithmetic import accumulator_dtype
+from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.paths import absent, flatten_like, is_none
 
 
@@ -14,8 +14,7 @@ def squared_norm(tree: Any) -> jax.Array:
 
     def leaf(x: Any) -> jax.Array:
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-        wide = accumulator_dtype(x.dtype)
-        x = x if x.dtype == wide else x.astype(wide)
+        x = cast(x, accumulator_dtype(x.dtype))
         squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
         return jax.lax.reduce_sum(squares, range(squares.ndim))
 

@@ -77,3 +77,9 @@ def test_inner_products_pass_over_what_is_absent_and_are_wide():
     assert tree.inner({}, {}).item() == 0
     with pytest.raises(ValueError, match="an extra leaf"):
         tree.inner({"a": narrow}, {})
+
+
+def test_a_weakly_typed_leaf_is_summed_in_float64_too(x64):
+    total = jax.jit(lambda weak: tree.squared_norm({"w": weak}))(0.1)
+    assert total.dtype == jnp.float64
+    assert float(total) == pytest.approx(0.01, rel=1e-14)

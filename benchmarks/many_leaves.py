@@ -1,0 +1,220 @@
+"""How trace, lowering, compilation, dispatch and step grow with the number of leaves, beside Optax.
+
+python -m benchmarks.many_leaves                          # 10 to 1000 leaves of 64x64, and two real lists
+python -m benchmarks.many_leaves --counts 10 100 3000
+python -m benchmarks.many_leaves --lists                  # trace and lowering of the real lists alone
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import rich
+from rich.table import Table
+
+import gradtx
+from benchmarks.lists import alike, resnet, transformer
+from benchmarks.program import abstract_step
+
+STAGES = ("trace", "lower", "compile", "dispatch", "step")
+Times = dict[str, float]
+
+
+class Contender(NamedTuple):
+    """An optimizer of one of the libraries, and whether it trains on raveled parameters."""
+
+    library: Any
+    make: Callable[[Any], Any]
+    raveled: bool = False
+
+
+def _adam(m: Any) -> Any:
+    return m.adam(1e-3)
+
+
+def _chain(m: Any) -> Any:
+    return m.chain(m.clip_by_global_norm(1.0), m.adamw(m.warmup_cosine_decay_schedule(0.0, 1e-3, 10, 100)))
+
+
+CONTENDERS = {
+    "optax adam": Contender(optax, _adam),
+    "gradtx adam": Contender(gradtx, _adam),
+    "gradtx adam, raveled": Contender(gradtx, _adam, raveled=True),
+    "optax clip + adamw": Contender(optax, _chain),
+    "gradtx clip + adamw": Contender(gradtx, _chain),
+}
+
+
+def baseline(name: str) -> str:
+    """The contender of Optax that another is compared with."""
+    return "optax clip + adamw" if "clip" in name else "optax adam"
+
+
+def prepare(contender: Contender, params: Any) -> tuple[Any, tuple[Any, Any, Any]]:
+    """The step of a contender and the shapes of its arguments: parameters, state and the tree of gradients.
+
+    On raveled parameters, the step begins with what the loss's derivative ends with: it concatenates the gradients.
+    """
+    tx, apply_updates = contender.make(contender.library), contender.library.apply_updates
+    if not contender.raveled:
+        step, state = abstract_step(tx, apply_updates, params)
+        return step, (params, state, params)
+    flat, unravel = jax.eval_shape(lambda p: gradtx.ravel_params(p)[0], params), _unravel(params)
+    on_vectors, state = abstract_step(tx, apply_updates, flat)
+
+    def step(flat: Any, state: Any, grads: Any) -> Any:
+        (raveled,) = jax.vjp(unravel, flat)[1](grads)
+        return on_vectors(flat, state, raveled)
+
+    return step, (flat, state, params)
+
+
+def _unravel(params: Any) -> Any:
+    """The layout alone, without the numbers."""
+    layouts: list[Any] = []
+
+    def note(p: Any) -> Any:
+        flat, unravel = gradtx.ravel_params(p)
+        layouts.append(unravel)
+        return flat
+
+    jax.eval_shape(note, params)
+    return layouts[0]
+
+
+def stages(contender: Contender, params: Any) -> tuple[Times, Any, tuple[Any, Any, Any]]:
+    """The times of trace and lowering, in seconds, what is ready to compile, and the shapes it takes."""
+    step, shapes = prepare(contender, params)
+    gc.collect()
+    start = time.process_time()  # both are work of one thread: what others do on the machine should not count
+    traced = jax.jit(step, donate_argnums=(0, 1)).trace(*shapes)
+    then = time.process_time()
+    lowered = traced.lower()
+    now = time.process_time()
+    return {"trace": then - start, "lower": now - then}, lowered, shapes
+
+
+def best_traces(names: Sequence[str], params: Any, repeats: int) -> dict[str, Times]:
+    """The least times of trace and lowering, the contenders taking turns."""
+    rounds: dict[str, list[Times]] = {name: [] for name in names}
+    for _ in range(repeats + 1):  # the first round fills caches
+        for name in names:
+            rounds[name].append(stages(CONTENDERS[name], params)[0])
+    return {name: {s: min(r[s] for r in rounds[name][1:]) for s in ("trace", "lower")} for name in names}
+
+
+def run(names: Sequence[str], params: Any, repeats: int) -> dict[str, Times]:
+    """Every time of every contender; steps are taken in turns, and the median counts."""
+    times = best_traces(names, params, 3)
+    running: dict[str, list[Any]] = {}
+    for name in names:
+        _, lowered, shapes = stages(CONTENDERS[name], params)
+        start = time.perf_counter()
+        compiled = lowered.compile()
+        times[name]["compile"] = time.perf_counter() - start
+        running[name] = [compiled, *(jax.tree.map(_numbers, s) for s in shapes)]
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name, (compiled, p, state, grads) in running.items():
+            start = time.perf_counter()
+            p, state = compiled(p, state, grads)
+            dispatched = time.perf_counter()
+            jax.block_until_ready((p, state))
+            taken[name].append((dispatched - start, time.perf_counter() - start))
+            running[name][1:3] = p, state
+    for name in names:
+        times[name]["dispatch"], times[name]["step"] = map(statistics.median, zip(*taken[name], strict=True))
+    return times
+
+
+def _numbers(shape: Any) -> jax.Array:
+    return jnp.full(shape.shape, 0.01 if jnp.issubdtype(shape.dtype, jnp.floating) else 0, shape.dtype)
+
+
+def ratios(times: dict[str, Times]) -> dict[str, Times]:
+    """Each contender's times by those of its baseline, and of trace and lowering together."""
+    made = {}
+    for name, own in times.items():
+        base = times[baseline(name)]
+        made[name] = {stage: own[stage] / base[stage] for stage in own}
+        made[name]["trace + lower"] = (own["trace"] + own["lower"]) / (base["trace"] + base["lower"])
+    return made
+
+
+def show(title: str, times: dict[str, Times]) -> None:
+    """Print times in milliseconds, and in brackets how they compare with Optax."""
+    table = Table(title=f"{title}: milliseconds (of Optax's)")
+    table.add_column("optimizer")
+    stage_names = [s for s in STAGES if s in next(iter(times.values()))]
+    for stage in [*stage_names, "trace + lower"]:
+        table.add_column(stage, justify="right")
+    compared = ratios(times)
+    for name, own in times.items():
+        cells = [f"{1e3 * own[s]:.1f} ({compared[name][s]:.2f})" for s in stage_names]
+        table.add_row(name, *cells, f"({compared[name]['trace + lower']:.2f})")
+    rich.print(table)
+
+
+def draw(by_count: dict[int, dict[str, Times]], path: str) -> None:
+    """A figure: each stage against the number of leaves."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(STAGES), figsize=(16, 3.6), layout="constrained")
+    for stage, place in zip(STAGES, axes, strict=True):
+        for name in CONTENDERS:
+            style = "--" if name.startswith("optax") else "-"
+            place.loglog(
+                list(by_count), [1e3 * t[name][stage] for t in by_count.values()], style, marker=".", label=name
+            )
+        place.set(title=stage, xlabel="leaves of 64x64")
+    axes[0].set_ylabel("milliseconds")
+    axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_leaves", description=__doc__.partition("\n")[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
+    parser.add_argument("--side", type=int, default=64, help="of the square leaves")
+    parser.add_argument("--repeats", type=int, default=15, help="steps of each contender")
+    parser.add_argument("--lists", action="store_true", help="the real lists alone")
+    parser.add_argument("--json", metavar="PATH")
+    parser.add_argument("--png", metavar="PATH")
+    options = parser.parse_args(arguments)
+    leafwise = [name for name, contender in CONTENDERS.items() if not contender.raveled]
+    results: dict[str, Any] = {
+        "jax": jax.__version__,
+        "optax": optax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+    by_count: dict[int, dict[str, Times]] = {}
+    for count in [] if options.lists else options.counts:
+        by_count[count] = run(list(CONTENDERS), alike(count, options.side), options.repeats)
+        show(f"{count} leaves of {options.side}x{options.side}", by_count[count])
+    results["counts"] = {str(count): times for count, times in by_count.items()}
+    results["lists"] = {}
+    for title, params in (("transformer", transformer()), ("resnet", resnet())):
+        results["lists"][title] = best_traces(leafwise, params, max(options.repeats // 2, 1))
+        show(f"{title}, {len(jax.tree.leaves(params))} leaves", results["lists"][title])
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
+    if options.png and by_count:
+        draw(by_count, options.png)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

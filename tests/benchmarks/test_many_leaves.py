@@ -1,0 +1,42 @@
+"""The benchmark of many leaves, on few."""
+
+import json
+
+import jax
+
+from benchmarks import many_leaves
+from benchmarks.lists import alike, resnet, transformer
+
+
+def test_lists_have_the_leaves_they_say():
+    def describe(params):
+        leaves = jax.tree.leaves(params)
+        return len(leaves), len({x.shape for x in leaves}), sum(x.size for x in leaves)
+
+    assert describe(alike(7, 4)) == (7, 1, 7 * 16)
+    assert describe(transformer()) == (148, 9, 124_439_808)
+    assert describe(resnet()) == (161, 28, 25_557_032)
+
+
+def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
+    three = {name: c for name, c in many_leaves.CONTENDERS.items() if "clip" not in name}
+    monkeypatch.setattr(many_leaves, "CONTENDERS", three)
+    monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
+    monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
+    results, figure = tmp_path / "results.json", tmp_path / "figure.png"
+    arguments = ["--counts", "3", "5", "--side", "4", "--repeats", "2", "--json", str(results), "--png", str(figure)]
+    assert many_leaves.main(arguments) == 0
+    read = json.loads(results.read_text())
+    assert set(read["counts"]) == {"3", "5"}
+    for times in read["counts"].values():
+        assert set(times) == set(many_leaves.CONTENDERS)
+        assert all(set(t) == set(many_leaves.STAGES) and min(t.values()) > 0 for t in times.values())
+    assert set(read["lists"]["resnet"]) == {name for name in many_leaves.CONTENDERS if "raveled" not in name}
+    assert figure.stat().st_size > 1000
+    assert "5 leaves of 4x4" in capsys.readouterr().out
+
+
+def test_ratios_are_to_the_optimizer_of_the_same_kind():
+    times = {"optax adam": {"trace": 2.0, "lower": 2.0}, "gradtx adam, raveled": {"trace": 1.0, "lower": 0.5}}
+    assert many_leaves.ratios(times)["gradtx adam, raveled"] == {"trace": 0.5, "lower": 0.25, "trace + lower": 0.375}
+    assert many_leaves.baseline("gradtx clip + adamw") == "optax clip + adamw"
