@@ -10,10 +10,11 @@ from typing import Any
 
 import jax
 
-from benchmarks import leaves
+from benchmarks import lists
 from benchmarks.program import compile_step, read_program
 
 RATE, WARM_UP, STEPS = 1e-3, 10, 100
+Leaves = dict[str, Any]
 
 
 def _schedule(m: Any) -> Any:
@@ -36,12 +37,12 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 class InJax:
     """A step of gradtx or of Optax, compiled with parameters and state donated."""
 
-    def __init__(self, library: str, optimizer: str, shapes: leaves.Leaves) -> None:
+    def __init__(self, library: str, optimizer: str, shapes: Leaves) -> None:
         m = importlib.import_module(library)
         tx = OPTIMIZERS[optimizer](m)
         self.step = compile_step(tx, m.apply_updates, shapes)
         self.bytes = read_program(self.step).bytes
-        self.params, self.grads = leaves.draw(shapes), leaves.draw(shapes, seed=1)
+        self.params, self.grads = lists.draw(shapes), lists.draw(shapes, seed=1)
         self.state = jax.jit(tx.init)(self.params)
 
     def run(self, steps: int) -> None:
@@ -54,13 +55,13 @@ class InJax:
 class InTorch:
     """A step of torch.optim, in the ``fused`` or the ``foreach`` implementation."""
 
-    def __init__(self, implementation: str, optimizer: str, shapes: leaves.Leaves) -> None:
+    def __init__(self, implementation: str, optimizer: str, shapes: Leaves) -> None:
         import torch
 
         self.torch = torch
         device = "cuda" if torch.cuda.is_available() else "cpu"
         generator = torch.Generator(device).manual_seed(0)
-        self.params = [torch.randn(x.shape, generator=generator, device=device) for x in shapes.values()]
+        self.params = [torch.randn(x.shape, generator=generator, device=device) for x in jax.tree.leaves(shapes)]
         for p in self.params:
             p.grad = torch.randn(p.shape, generator=generator, device=device)
         self.clip, self.bytes = optimizer.startswith("clip"), 0.0
@@ -88,7 +89,7 @@ class InTorch:
             self.torch.cuda.synchronize()
 
 
-LIBRARIES: dict[str, Callable[[str, leaves.Leaves], Any]] = {
+LIBRARIES: dict[str, Callable[[str, Leaves], Any]] = {
     "gradtx": lambda optimizer, shapes: InJax("gradtx", optimizer, shapes),
     "optax": lambda optimizer, shapes: InJax("optax", optimizer, shapes),
     "torch fused": lambda optimizer, shapes: InTorch("fused", optimizer, shapes),

@@ -1,5 +1,6 @@
-"""Lists of leaves to measure on: many alike, a transformer's and a residual network's, as shapes."""
+"""Lists of leaves to measure on: a few large ones, many alike, those of two real models; as shapes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,3 +50,29 @@ def resnet(blocks: tuple[int, ...] = (3, 4, 6, 3), classes: int = 1000) -> dict[
                 block["shortcut"] = convolution(1, inputs, 4 * width)
             params[f"stage{stage}block{i}"], inputs = block, 4 * width
     return {**params, "head": {"kernel": _shape(inputs, classes), "bias": _shape(classes)}}
+
+
+LISTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "big": lambda: alike(2, side=4096),
+    "many": lambda: alike(1000),
+    "transformer": transformer,
+    "resnet50": resnet,
+}
+"""The lists by name."""
+
+
+def size(leaves: dict[str, Any]) -> int:
+    """The number of parameters."""
+    return sum(x.size for x in jax.tree.leaves(leaves))
+
+
+def draw(leaves: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    """Arrays of these shapes, normally distributed."""
+
+    @jax.jit
+    def make(key: jax.Array) -> Any:
+        shapes, treedef = jax.tree.flatten(leaves)
+        keys = jax.random.split(key, len(shapes))
+        return treedef.unflatten(jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, shapes, strict=True))
+
+    return make(jax.random.key(seed))

@@ -15,8 +15,8 @@ import jax
 import rich
 from rich.table import Table
 
-from benchmarks import leaves, report
-from benchmarks.libraries import OPTIMIZERS, Worker, copy_bandwidth, installed, interleave, ratios
+from benchmarks import lists, report
+from benchmarks.libraries import OPTIMIZERS, Leaves, Worker, copy_bandwidth, installed, interleave, ratios
 
 BOUNDS = {
     "clip + adamw": 0.65, "lion": 0.5, "adabelief": 0.65, "adam": 1.05, "adamw": 1.05, "sgd": 1.05, "rmsprop": 1.05,
@@ -26,7 +26,7 @@ BOUNDS = {
 Row = dict[str, Any]
 
 
-def measure(workers: list[Worker], optimizer: str, shapes: leaves.Leaves, rounds: int, seconds: float) -> Row:
+def measure(workers: list[Worker], optimizer: str, shapes: Leaves, rounds: int, seconds: float) -> Row:
     """One row: the times of all libraries that have the optimizer."""
     moved = {w.library: w.ask("build", optimizer, shapes) for w in workers}
     times = interleave([w for w in workers if moved[w.library] is not None], rounds, seconds)
@@ -40,8 +40,10 @@ def measure(workers: list[Worker], optimizer: str, shapes: leaves.Leaves, rounds
 
 def show(name: str, rows: list[Row], bandwidth: float) -> None:
     """Print the rows of one list of leaves."""
-    shapes = leaves.LISTS[name]()
-    table = Table(title=f"{name}: {len(shapes)} leaves, {leaves.size(shapes) / 1e6:.1f} million parameters")
+    shapes = lists.LISTS[name]()
+    table = Table(
+        title=f"{name}: {len(jax.tree.leaves(shapes))} leaves, {lists.size(shapes) / 1e6:.1f} million parameters"
+    )
     table.add_column("optimizer")
     others = sorted({library for row in rows for library in row["ratios"]})
     for heading in ("ms", "of copy bandwidth", *(f"of {other}" for other in others)):
@@ -90,7 +92,7 @@ def draw(results: dict[str, list[Row]], axes: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = report.parser("step_time", __doc__)
-    parser.add_argument("--leaves", nargs="+", choices=list(leaves.LISTS), default=["big"], help="lists of leaves")
+    parser.add_argument("--leaves", nargs="+", choices=list(lists.LISTS), default=["big"], help="lists of leaves")
     parser.add_argument("--optimizers", nargs="+", choices=list(OPTIMIZERS), default=list(OPTIMIZERS))
     parser.add_argument("--libraries", nargs="+", default=installed(), help="gradtx is always one")
     parser.add_argument("--rounds", type=int, default=9)
@@ -102,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     workers = [Worker(library) for library in dict.fromkeys(["gradtx", *options.libraries])]
     results: dict[str, list[Row]] = {}
     for name in options.leaves:
-        shapes = leaves.LISTS[name]()
+        shapes = lists.LISTS[name]()
         rows = (measure(workers, o, shapes, options.rounds, options.seconds) for o in options.optimizers)
         results[name] = list(rows)
         show(name, results[name], bandwidth)

@@ -2,27 +2,28 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import convergence, leaves, libraries, memory, report, step_time, tasks
+from benchmarks import convergence, libraries, lists, memory, report, step_time, tasks
 
 
 def test_lists_of_leaves_are_what_they_say():
-    counts = {name: (len(make()), leaves.size(make())) for name, make in leaves.LISTS.items()}
+    counts = {name: (len(jax.tree.leaves(make())), lists.size(make())) for name, make in lists.LISTS.items()}
     assert counts == {
         "big": (2, 33_554_432),
         "many": (1000, 4_096_000),
         "transformer": (148, 124_439_808),
         "resnet50": (161, 25_557_032),
     }
-    drawn = leaves.draw(leaves.many(3))
-    assert {name: x.shape for name, x in drawn.items()} == {f"w000{i}": (64, 64) for i in range(3)}
-    assert not np.array_equal(drawn["w0000"], drawn["w0001"])
+    drawn = lists.draw(lists.alike(3))
+    assert {name: x.shape for name, x in drawn.items()} == {f"w{i}": (64, 64) for i in range(3)}
+    assert not np.array_equal(drawn["w0"], drawn["w1"])
 
 
 def test_step_time(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(leaves.LISTS, "big", lambda: leaves.many(2))
+    monkeypatch.setitem(lists.LISTS, "big", lambda: lists.alike(2))
     monkeypatch.setattr(libraries, "copy_bandwidth", lambda: 1e9)
     monkeypatch.setattr(step_time, "copy_bandwidth", lambda: 1e9)
     paths = {kind: tmp_path / f"out.{kind}" for kind in ("json", "png")}
@@ -48,8 +49,8 @@ def test_a_ratio_over_its_bound_is_named():
 def test_a_library_without_the_optimizer_is_left_out():
     worker = libraries.Worker("gradtx")
     try:
-        assert worker.ask("build", "no such optimizer", leaves.many(1)) is None
-        assert worker.ask("build", "sgd", leaves.many(1)) == pytest.approx(12 * 4096, rel=0.01)
+        assert worker.ask("build", "no such optimizer", lists.alike(1)) is None
+        assert worker.ask("build", "sgd", lists.alike(1)) == pytest.approx(12 * 4096, rel=0.01)
         assert worker.ask("run", 3) > 0
     finally:
         worker.close()
