@@ -25,7 +25,7 @@ OptState: TypeAlias = State
 Count: TypeAlias = Any
 """A step counter, int32 []; it saturates at the largest int32."""
 
-Mask: TypeAlias = Any
+Mask: TypeAlias = Annotated[Any, "mask"]
 """A selection of leaves: a tree (or prefix) of booleans, a function of the tree that returns one, a glob on leaf
 paths such as ``"*/kernel"``, or a tuple of globs."""
 

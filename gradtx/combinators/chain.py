@@ -75,9 +75,9 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
       >>> list(tx.init(jnp.ones(2)))
       ['clip', 'sgd']
     """
-    for pair in transforms:
+    for i, pair in enumerate(transforms):
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
-            raise ArgumentTypeError("pairs of a name and a transformation", got=repr(pair))
+            raise ArgumentTypeError(f"argument {i} to be a pair of a name and a transformation", got=repr(pair))
     members = {name: as_transformation(tx, f"member {name!r} to be a transformation") for name, tx in transforms}
     if len(members) < len(transforms):
         names = [name for name, _ in transforms]

@@ -1,7 +1,7 @@
 """Different transformations for different leaves."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,6 @@ import jax
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, alias, as_transformation, restrict, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
-from gradtx.tree.paths import is_none
 from gradtx.tree.select import broadcast_prefix, matches, no_match
 from gradtx.typing import Params, State, Updates
 
@@ -61,23 +60,21 @@ def partition(
     """
     if not isinstance(transforms, Mapping):
         raise ArgumentTypeError("transforms to be a mapping from labels to transformations", got=repr(transforms))
-    members = {k: as_transformation(tx, f"member {k!r} to be a transformation") for k, tx in transforms.items()}
+    members = {k: as_transformation(tx, f"transforms[{k!r}] to be a transformation") for k, tx in transforms.items()}
     try:
         sorted(members)
     except TypeError as error:  # JAX sorts the keys of a dict, and the state is one
         raise ArgumentTypeError("labels that can be sorted", got=str(list(members)), hint=str(error)) from None
+
+    if not callable(param_labels):
+        _check_labels(param_labels, members)
 
     def labels_of(whole: Any) -> Any:
         if param_labels is None:
             return jax.tree.map(lambda name: _first_match(name, members), tree.leaf_names(whole))
         labels = param_labels(whole) if callable(param_labels) else param_labels
         labels = broadcast_prefix(labels, whole, "the labels")
-        for path, label in jax.tree_util.tree_leaves_with_path(labels, is_leaf=is_none):
-            if label is not None and label not in members:  # None stands at an absent leaf
-                at = jax.tree_util.keystr(path)
-                near = difflib.get_close_matches(str(label), [k for k in members if isinstance(k, str)], n=1)
-                hint = f"did you mean {near[0]!r}?" if near else ""
-                raise ArgumentValueError(f"a label among {list(members)}", got=repr(label), at=at, hint=hint)
+        _check_labels(labels, members)
         return labels
 
     def labelled(labels: Any, label: Any) -> Any:
@@ -107,6 +104,15 @@ def partition(
 
 multi_transform = alias("multi_transform", partition)
 """Optax's other name for `partition`."""
+
+
+def _check_labels(labels: Labels, members: Mapping[Any, Any]) -> None:
+    for path, label in jax.tree_util.tree_leaves_with_path(labels):
+        if not isinstance(label, Hashable) or label not in members:
+            at = jax.tree_util.keystr(path)
+            near = difflib.get_close_matches(str(label), [k for k in members if isinstance(k, str)], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else ""
+            raise ArgumentValueError(f"param_labels among {list(members)}", got=repr(label), at=at, hint=hint)
 
 
 def _refuse_idle_globs(globs: Mapping[Any, Any], labels: Any, params: Params) -> None:

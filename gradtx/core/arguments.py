@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.tree.select import check_flags, is_glob
 from gradtx.typing import Range
 
 
@@ -32,6 +33,7 @@ class Argument:
       choices: the permitted values of a `Literal`.
       kind: the plain type of a static argument (``bool``, ``int`` or ``str``), if it has one.
       dtype: whether it is a floating dtype, kept by name.
+      mask: whether it selects leaves.
       optional: whether ``None`` is permitted.
       default: its default, or `inspect.Parameter.empty`.
       variadic: whether it collects positional arguments (``*transforms``).
@@ -45,6 +47,7 @@ class Argument:
     choices: tuple[Any, ...] = ()
     kind: type | None = None
     dtype: bool = False
+    mask: bool = False
     optional: bool = False
     default: Any = inspect.Parameter.empty
     variadic: bool = False
@@ -88,6 +91,8 @@ def _read_annotation(name: str, hint: Any) -> Argument:
     if origin is typing.Annotated:
         if parts[1] == "dtype":
             return Argument(name, dtype=True)
+        if parts[1] == "mask":
+            return Argument(name, mask=True)
         bounds = next((p for p in parts[1:] if isinstance(p, Range)), None)
         return Argument(name, range=bounds, operand="operand" in parts[1:])
     if origin is Literal:
@@ -171,6 +176,8 @@ def check(argument: Argument, value: Any) -> Any:
         return _check_choice(argument.name, argument.choices, value)
     if argument.kind is not None:
         return _check_kind(argument.name, argument.kind, value)
+    if argument.mask:
+        return _check_mask(argument.name, value)
     return _check_dtype(argument.name, value) if argument.dtype else value
 
 
@@ -246,8 +253,16 @@ def _check_kind(name: str, kind: type, value: Any) -> Any:
     return value
 
 
+def _check_mask(name: str, value: Any) -> Any:
+    if not callable(value) and not is_glob(value):
+        check_flags(value, f"{name} to be True or False at each leaf, a function or globs")
+    return value
+
+
 def _check_dtype(name: str, value: Any) -> str:
     wanted = f"{name} to be a floating dtype"
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise ArgumentTypeError(wanted, got=f"{value!r}", hint="pass its dtype")
     try:
         dtype = jnp.dtype(value)
     except TypeError:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.arguments import rebuilding
 from gradtx.core.transformation import (
@@ -61,13 +62,15 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     given: Any = inner
     if hasattr(given, "update") and not isinstance(given, Value | type):
         hint = "its numbers are out of reach; use optax.inject_hyperparams, or gradtx's transformation of that name"
-        raise ArgumentTypeError("a transformation made by gradtx", got=show(given), hint=hint)
-    inner = as_transformation(inner)
+        raise ArgumentTypeError("inner to be a transformation made by gradtx", got=show(given), hint=hint)
+    inner = as_transformation(inner, "inner to be a transformation")
     treedef: Any
     paths, treedef = jax.tree_util.tree_flatten_with_path(inner)
     known = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in paths}
     names = (names,) if isinstance(names, str) else names
-    chosen = set(known) if names is None else {_resolve(name, known) for name in names}
+    if names is not None and not (isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)):
+        raise ArgumentTypeError("names to be a tuple of names", got=repr(names))
+    chosen = set(known) if names is None else {_resolve(name, known, "names") for name in names}
 
     def init(params: Params) -> TunableState:
         hyperparams = {
@@ -90,7 +93,7 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     return init, update
 
 
-def _resolve(name: str, known: Iterable[str]) -> str:
+def _resolve(name: str, known: Iterable[str], wanted: str = "a hyperparameter") -> str:
     """The full path of a hyperparameter from its path or from the last part of it."""
     if name in known:
         return name
@@ -105,7 +108,7 @@ def _resolve(name: str, known: Iterable[str]) -> str:
     near = inside or difflib.get_close_matches(name, list(known), n=3)
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else ""
     hint = hint if known else "wrap the transformation with tunable(...)"
-    raise UnknownNameError(f"a hyperparameter among {list(known)}", got=repr(name), hint=hint)
+    raise UnknownNameError(f"{wanted} among {list(known)}", got=repr(name), hint=hint)
 
 
 def get_hyperparams(state: State) -> dict[str, Any]:
@@ -153,7 +156,9 @@ def set_hyperparams(state: State, /, **hyperparams: Any) -> State:
 
     Raises:
       UnknownNameError: no tunable hyperparameter has the name, or several have.
-      ArgumentValueError: the new value has another shape.
+      ArgumentTypeError: the new value is no number.
+      ArgumentValueError: the new value has another shape, or is a Python or NumPy number that is not finite. Ranges are
+        those of the factory, which the state does not know: they are not checked.
     """
     named = _named(state)
     known = {name: value for name, value in named.items() if isinstance(value[2], TunableState)}
@@ -187,9 +192,14 @@ def _changed(node: Any, changes: dict[tuple[str, str], Any], place: str = "") ->
 
 def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
     try:
+        if isinstance(value, bool | complex):
+            raise TypeError
         new = jnp.array(value, dtype=old.dtype)  # a copy: the state is donated, the caller's array is not
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(f"{name} to be a number", got=f"{value!r}", origin="set_hyperparams") from None
+    # What is on a device already is not waited for.
+    if isinstance(value, float | np.ndarray | np.floating) and not np.all(np.isfinite(value)):
+        raise ArgumentValueError(f"{name} to be finite", got=f"{value!r}", origin="set_hyperparams")
     if new.shape != old.shape:
         got = f"shape {list(new.shape)}"
         raise ArgumentValueError(f"{name} of shape {list(old.shape)}", got=got, origin="set_hyperparams")

@@ -52,7 +52,7 @@ class Factory:
         positional = [named.pop(name) for name in self.positional if name in named]
         for name, argument in self.arguments.items():
             if argument.variadic:
-                positional += named.pop(name, ())
+                positional += _members(name, named.pop(name, ()))
         return function(*positional, **named)
 
     @functools.cached_property
@@ -61,6 +61,13 @@ class Factory:
         parameters = list(self.signature.parameters.values())
         last = max((i for i, p in enumerate(parameters) if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)), default=-1)
         return tuple(p.name for p in parameters[: last + 1] if p.kind is not p.VAR_POSITIONAL)
+
+
+def _members(name: str, value: Any) -> list[Any]:
+    """The values of a variadic argument that was given by name, in a config or by `replace`."""
+    if not isinstance(value, tuple | list):
+        raise ArgumentTypeError(f"{name} to be a list or tuple", got=f"{value!r} ({type(value).__name__})")
+    return list(value)
 
 
 Make = TypeVar("Make", bound=Callable[..., Any])

@@ -38,7 +38,11 @@ class Value:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some arguments changed: ``adam(1e-3).replace(b1=0.95)``. Arguments are checked as in a call."""
-        made: Self = self.factory.call(self.factory.make, self.arguments | changes)
+        try:
+            made: Self = self.factory.call(self.factory.make, self.arguments | changes)
+        except GradtxError as error:
+            error.locate(self.factory.name)
+            raise
         return made
 
     def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,7 @@
 """Quasi-Newton methods: a direction that knows the curvature, and a search along it."""
 
 from gradtx.combinators import chain
-from gradtx.core import GradientTransformation, optimizer
+from gradtx.core import GradientTransformation, as_transformation, optimizer
 from gradtx.evaluations import scale_by_lbfgs, scale_by_zoom_linesearch
 from gradtx.transforms import identity, scale, scale_by_learning_rate
 from gradtx.typing import NonNegative
@@ -51,5 +51,5 @@ def lbfgs(
       - Nocedal, Wright, Numerical optimization, 2nd edition, 2006, chapters 3 and 7.
     """
     step = scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
-    search = identity() if linesearch is None else linesearch
+    search = identity() if linesearch is None else as_transformation(linesearch, "linesearch to be a transformation")
     return chain(scale_by_lbfgs(memory_size, scale_init_precond), step, search)

@@ -143,7 +143,7 @@ def sgdr_schedule(cosine_kwargs: Sequence[Mapping[str, Numeric]]) -> Schedule:
     """
     if not isinstance(cosine_kwargs, list | tuple) or not all(isinstance(x, Mapping) for x in cosine_kwargs):
         hint = "give one mapping of arguments per cycle"
-        raise ArgumentTypeError("a list or tuple of mappings", got=repr(cosine_kwargs), hint=hint)
+        raise ArgumentTypeError("cosine_kwargs to be a list or tuple of mappings", got=repr(cosine_kwargs), hint=hint)
     if not cosine_kwargs:
         raise ArgumentValueError("at least one cycle", got="none", hint="use constant_schedule(value)")
     cycles = [warmup_cosine_decay_schedule(**arguments) for arguments in cosine_kwargs]

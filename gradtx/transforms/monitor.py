@@ -105,8 +105,9 @@ def _by_name(groups: Any) -> dict[str, Globs]:
         groups = {"all": "*"}
     if isinstance(groups, str):
         groups = (groups,)
-    named = dict(groups) if isinstance(groups, Mapping) else {glob: glob for glob in groups}
-    if not all(isinstance(name, str) and is_glob(globs) for name, globs in named.items()):
+    entries = dict(groups) if isinstance(groups, Mapping) else groups
+    named = {glob: glob for glob in entries} if isinstance(entries, tuple | list) else entries
+    if not isinstance(named, dict) or not all(isinstance(k, str) and is_glob(globs) for k, globs in named.items()):
         raise ArgumentTypeError("groups to be globs on leaf paths, by name or without", got=repr(groups))
     return named
 

@@ -55,12 +55,16 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
     if is_glob(mask):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
     chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(chosen):
+    check_flags(chosen, "a mask of booleans", hint="use True or False at each leaf")
+    return jax.tree.map(bool, chosen)
+
+
+def check_flags(mask: Any, expected: str, hint: str = "") -> None:
+    """Raise an `ArgumentTypeError` at the first leaf of a tree that is not a boolean."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
         if isinstance(leaf, bool) or (getattr(leaf, "dtype", None) == jnp.bool_ and leaf.ndim == 0 and _concrete(leaf)):
             continue
-        at = jax.tree_util.keystr(path)
-        raise ArgumentTypeError("a mask of booleans", got=f"{leaf!r}", at=at, hint="use True or False at each leaf")
-    return jax.tree.map(bool, chosen)
+        raise ArgumentTypeError(expected, got=f"{leaf!r}", at=jax.tree_util.keystr(path), hint=hint)
 
 
 def select(mask: Mask, params: Any) -> Any:

@@ -133,7 +133,7 @@ def test_pairs(pair):
 @pytest.mark.parametrize("pair", [gradtx.identity(), ("a",), (1, gradtx.identity()), "ab", ("a", 1, 2)])
 def test_what_is_no_pair(pair):
     text = refusal(ArgumentTypeError, gradtx.named_chain, pair)
-    assert text == f"gradtx.named_chain: expected pairs of a name and a transformation, got {pair!r}"
+    assert text == f"gradtx.named_chain: expected argument 0 to be a pair of a name and a transformation, got {pair!r}"
 
 
 def test_names_differ():

@@ -144,10 +144,12 @@ def test_a_mask_that_does_not_fit():
         "gradtx.masked: expected the mask to be a tree like the params, or a prefix of it, "
         "got no entry at ['dense']['bias']"
     )
-    text = refusal(ArgumentTypeError, gradtx.masked(gradtx.identity(), {"dense": 1, "none": None}).init, PARAMS)
+    text = refusal(ArgumentTypeError, gradtx.masked, gradtx.identity(), {"dense": 1, "none": None})
     assert text == (
-        "gradtx.masked: expected a mask of booleans, got 1 at ['dense']['bias']; use True or False at each leaf"
+        "gradtx.masked: expected mask to be True or False at each leaf, a function or globs, got 1 at ['dense']"
     )
+    text = refusal(ArgumentTypeError, gradtx.masked(gradtx.identity(), lambda tree: {"dense": 1}).init, {"dense": 0.5})
+    assert text == "gradtx.masked: expected a mask of booleans, got 1 at ['dense']; use True or False at each leaf"
 
 
 def test_updates_and_params_that_differ():

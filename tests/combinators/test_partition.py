@@ -227,8 +227,8 @@ def test_a_leaf_that_no_glob_matches():
 
 def test_a_label_that_is_not_there():
     typo = {**LABELS, "dense": {"kernel": "tenn", "bias": "two"}}
-    assert refusal(ArgumentValueError, gradtx.partition(TENFOLD, typo).init, PARAMS) == (
-        "gradtx.partition: expected a label among ['ten', 'two'], got 'tenn' at ['dense']['kernel']; "
+    assert refusal(ArgumentValueError, gradtx.partition, TENFOLD, typo) == (
+        "gradtx.partition: expected param_labels among ['ten', 'two'], got 'tenn' at ['dense']['kernel']; "
         "did you mean 'ten'?"
     )
     tx = gradtx.partition(TENFOLD, lambda tree: jax.tree.map(lambda _: "other", tree))
@@ -261,7 +261,7 @@ def test_transforms_are_a_mapping(transforms):
 
 def test_members_are_transformations():
     assert refusal(ArgumentTypeError, gradtx.partition, {"*": gradtx.sgd}) == (
-        "gradtx.partition: expected member '*' to be a transformation, got the function 'sgd'; call it: sgd(...)"
+        "gradtx.partition: expected transforms['*'] to be a transformation, got the function 'sgd'; call it: sgd(...)"
     )
 
 

@@ -141,8 +141,7 @@ def test_states_without_hyperparameters():
 def test_unknown_names():
     text = refusal(UnknownNameError, tunable, gradtx.sgd(0.1), ("learning_rat",))
     assert text == (
-        "gradtx.tunable: expected a hyperparameter among ['learning_rate'], got 'learning_rat'; "
-        "did you mean 'learning_rate'?"
+        "gradtx.tunable: expected names among ['learning_rate'], got 'learning_rat'; did you mean 'learning_rate'?"
     )
     state = tunable(gradtx.sgd(0.1)).init(PARAMS)
     assert refusal(UnknownNameError, set_hyperparams, state, momentum=0.9) == (
@@ -237,7 +236,7 @@ def test_inject_hyperparams_is_tunable():
 
 def test_only_transformations_are_tunable():
     assert refusal(ArgumentTypeError, tunable, gradtx.sgd) == (
-        "gradtx.tunable: expected a transformation, got the function 'sgd'; call it: sgd(...)"
+        "gradtx.tunable: expected inner to be a transformation, got the function 'sgd'; call it: sgd(...)"
     )
 
 
@@ -245,6 +244,26 @@ def test_the_numbers_of_optax_are_out_of_reach():
     optax = pytest.importorskip("optax")
     text = refusal(ArgumentTypeError, tunable, optax.sgd(0.1))
     assert text.startswith(
-        "gradtx.tunable: expected a transformation made by gradtx, got <optax.GradientTransformation"
+        "gradtx.tunable: expected inner to be a transformation made by gradtx, got <optax.GradientTransformation"
     )
     assert "use optax.inject_hyperparams" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (float("nan"), ArgumentValueError, "learning_rate to be finite, got nan"),
+        (float("-inf"), ArgumentValueError, "learning_rate to be finite, got -inf"),
+        (np.float32("inf"), ArgumentValueError, "learning_rate to be finite, got np.float32(inf)"),
+        (np.array(np.nan), ArgumentValueError, "learning_rate to be finite, got array(nan)"),
+        (True, ArgumentTypeError, "learning_rate to be a number, got True"),
+        (1j, ArgumentTypeError, "learning_rate to be a number, got 1j"),
+        ("fast", ArgumentTypeError, "learning_rate to be a number, got 'fast'"),
+        (10**400, ArgumentTypeError, "learning_rate to be a number, got 1000"),
+    ],
+)
+def test_new_values_are_finite_numbers(value, kind, text):
+    state = tunable(gradtx.sgd(0.1)).init(PARAMS)
+    assert refusal(kind, set_hyperparams, state, learning_rate=value).startswith(
+        f"gradtx.set_hyperparams: expected {text}"
+    )

@@ -191,7 +191,7 @@ def test_sgdr_skips_a_cycle_without_steps():
         (
             lambda: schedules.sgdr_schedule([0.1]),
             (
-                "gradtx.sgdr_schedule: expected a list or tuple of mappings, got [0.1]; "
+                "gradtx.sgdr_schedule: expected cosine_kwargs to be a list or tuple of mappings, got [0.1]; "
                 "give one mapping of arguments per cycle"
             ),
         ),
