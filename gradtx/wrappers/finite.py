@@ -95,7 +95,7 @@ def apply_if_finite(
             return *jax.tree.map(lambda x, y: jnp.where(kept, x, y), (changed, inner_state), old), finite
 
         def skip() -> tuple[Updates, State, jax.Array]:
-            return tree.zeros_like(updates), state.inner_state, jnp.zeros((), bool)
+            return tree.zeros_like(updates), state.inner_state, arrived
 
         arrived = all_finite(updates)
         changed, inner_state, finite = jax.lax.cond(arrived | ~tolerated, run, skip)

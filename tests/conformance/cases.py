@@ -1,10 +1,10 @@
 """One instance of every registered factory, for the laws to run over.
 
 `ARGUMENTS` gives what a factory cannot be called without, by argument name; `VARIANTS` adds instances whose static
-arguments change the mathematics. Nothing here excuses a name from a law: the laws that do not apply to a case say why
-beside it, in `test_laws.py`.
+arguments change the mathematics. Nothing here excuses a name from a law: a law that does not apply to a case says why.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import gradtx
 
@@ -143,37 +144,33 @@ SCHEDULES = {name: make(name, factory) for name, factory in REGISTRY.items() if 
 TRANSFORMATIONS = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind != "schedule"}
 TRANSFORMATIONS |= VARIANTS
 VALUES = TRANSFORMATIONS | SCHEDULES
-STEPS = 7
+CASES = TRANSFORMATIONS | {name: gradtx.scale_by_schedule(schedule) for name, schedule in SCHEDULES.items()}
+"""What the laws run over: every transformation, and every schedule as a step size."""
 
 
 def params_like(dtype: Any = jnp.float32) -> dict[str, Any]:
-    """A small tree with the shapes that matter: a matrix, a vector, a scalar, an empty leaf, a tuple and a None."""
-    keys = iter(jax.random.split(jax.random.key(0), 8))
-
-    def draw(*shape: int) -> jax.Array:
-        x = jax.random.normal(next(keys), shape)
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            return (x + 1j * jax.random.normal(next(keys), shape)).astype(dtype)
-        return x.astype(dtype)
-
-    return {
-        "dense": {"kernel": draw(4, 3), "bias": draw(3)},
-        "pair": (draw(4, 3), draw()),
-        "empty": jnp.zeros((0, 2), dtype),
-        "absent": None,
-    }
+    """A small tree: a matrix, a vector, an empty leaf and a None."""
+    random = np.random.default_rng(0)
+    shapes = {"dense": {"kernel": (4, 3), "bias": (3,)}, "empty": (0, 2), "absent": None}
+    return jax.tree.map(lambda shape: _draw(random, shape, dtype), shapes, is_leaf=lambda x: isinstance(x, tuple))
 
 
-def gradients(params: Any, steps: int = STEPS, seed: int = 1) -> Any:
+def gradients(params: Any, steps: int = 20, seed: int = 1) -> Any:
     """Gradients like the params, with a leading axis of steps."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda p: _draw(random, (steps, *p.shape), p.dtype), params)
 
-    def draw(index: int, p: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(seed), index)
-        real, imag = jax.random.normal(key, (2, steps, *p.shape))
-        return (real + 1j * imag).astype(p.dtype) if jnp.iscomplexobj(p) else real.astype(p.dtype)
 
-    leaves, treedef = jax.tree.flatten(params)
-    return treedef.unflatten([draw(index, leaf) for index, leaf in enumerate(leaves)])
+def _draw(random: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    real, imag = random.normal(size=(2, *shape))
+    return jnp.asarray(real + 1j * imag if jnp.issubdtype(dtype, jnp.complexfloating) else real, dtype)
+
+
+@functools.cache
+def problem(dtype: str = "float32") -> tuple[Any, Any]:
+    """Params and gradients of a dtype."""
+    params = params_like(jnp.dtype(dtype))
+    return params, gradients(params)
 
 
 def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
@@ -220,16 +217,31 @@ def as_given(tx: Any, grads: Any) -> Any:
 
 def step_once(tx: Any, params: Any, state: Any, grads: Any, index: Any) -> tuple[Any, Any]:
     """One training step, with every standard extra."""
+    return full_step(tx, params, state, grads, index)[:2]
+
+
+def full_step(tx: Any, params: Any, state: Any, grads: Any, index: Any) -> tuple[Any, Any, Any]:
+    """`step_once`, with the updates too: a program that returns as many buffers as it takes."""
     updates, state = tx.update(as_given(tx, grads), state, params, **extras(params, grads, index))
-    return gradtx.apply_updates(params, updates), state
+    return gradtx.apply_updates(params, updates), state, updates
 
 
-def run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any]:
-    """All steps under `lax.scan`; returns final params and state."""
+def advance(tx: Any, params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
+    """The steps whose gradients are given, under `lax.scan`."""
     steps = jax.tree.leaves(grads)[0].shape[0]
 
     def body(carry: Any, xs: Any) -> Any:
         index, g = xs
         return step_once(tx, *carry, g, index), None
 
-    return jax.lax.scan(body, (params, tx.init(params)), (jnp.arange(steps), grads))[0]
+    return jax.lax.scan(body, (params, state), (jnp.arange(steps), grads))[0]
+
+
+def run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any]:
+    """All steps from the start; returns final params and state."""
+    return advance(tx, params, tx.init(params), grads)
+
+
+def at(tree: Any, index: int) -> Any:
+    """What is at an index of the leading axis of every leaf."""
+    return jax.tree.map(lambda x: x[index], tree)

@@ -1,0 +1,114 @@
+"""Laws 2 and 7: however it is executed, a transformation does the same; saved, restored or run again, bit for bit.
+
+Execution on several devices is in `test_sharding.py`.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gradtx
+from tests.conformance.cases import at, problem, step_once
+from tests.conformance.laws import close, law, programs
+
+FEW = 3
+
+
+@law(2)
+def test_eager_equals_jit_scan_and_fori(name):
+    case, (params, grads) = programs(name), problem()
+    few = jax.tree.map(lambda x: x[:FEW], grads)
+    eager, jitted = (params, case.tx.init(params)), case.start(params)
+    for index in range(FEW):
+        eager = step_once(case.tx, *eager, at(grads, index), index)
+        jitted = case.step(*jitted, at(grads, index), index)
+    close(eager, jitted)
+
+    def body(index, carry):
+        return step_once(case.tx, *carry, at(few, index), index)
+
+    close(eager, jax.jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
+    for index in range(FEW, 20):
+        jitted = case.step(*jitted, at(grads, index), index)
+    close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
+
+
+@law(2)
+def test_vmap_over_params_equals_separate_runs(name):
+    case, (params, grads) = programs(name), problem()
+    factors = (1.0, 2.0, -1.0)
+    batch, batch_grads = jax.tree.map(lambda x: jnp.stack([x * f for f in factors]), (params, grads))
+    step = jax.jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
+    together = batch, jax.vmap(case.tx.init)(batch)
+    for index in range(FEW):
+        together = step(*together, jax.tree.map(lambda x, i=index: x[:, i], batch_grads), index)
+    for lane in range(len(factors)):
+        alone = case.start(at(batch, lane))
+        for index in range(FEW):
+            alone = case.step(*alone, at(at(batch_grads, lane), index), index)
+        close(at(together, lane), alone)
+
+
+@law(2)
+def test_vmap_over_every_hyperparameter_equals_separate_runs(name):
+    case, (params, grads) = programs(name), problem()
+    numbers, treedef = jax.tree.flatten(case.tx)
+    # Most ranges that have an end at 1 exclude what is just below it.
+    factors = [jnp.array([1.0, 1.0 if x == 1 else 0.97]) for x in numbers]
+    swept = treedef.unflatten([x * f for x, f in zip(numbers, factors, strict=True)])
+    axes, lanes = gradtx.sweep_axes(swept), jnp.arange(2)
+    step = jax.jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
+    states = jax.vmap(lambda tx, _: tx.init(params), in_axes=(axes, 0))(swept, lanes)
+    together = jax.tree.map(lambda x: jnp.stack([x, x]), params), states
+    for index in range(FEW):
+        together = step(swept, lanes, *together, at(grads, index), index)
+    for lane in range(2):
+        tx = treedef.unflatten([x * f[lane] for x, f in zip(numbers, factors, strict=True)])
+        alone = params, tx.init(params)
+        for index in range(FEW):
+            alone = case.of_any(tx, *alone, at(grads, index), index)
+        close(at(together, lane), alone, rtol=1e-4, atol=1e-5)
+
+
+@law(2)
+def test_a_transformation_is_an_argument_of_a_compiled_function(name):
+    case, (params, grads) = programs(name), problem()
+    arrays = jax.tree.map(jnp.float32, case.tx)
+    inside, outside = case.start(params), case.start(params)
+    for index in range(FEW):
+        inside = case.of_any(arrays, *inside, at(grads, index), index)
+        outside = case.step(*outside, at(grads, index), index)
+    # As an argument, 0.999 is a float32, and 1 - 0.999 then has a relative error of 6e-5.
+    close(inside, outside, rtol=2e-4)
+    before = case.of_any._cache_size()
+    case.of_any(jax.tree.map(lambda x: x * 0.99, arrays), *inside, at(grads, 0), 0)
+    assert case.of_any._cache_size() == before
+
+
+@law(7)
+def test_a_saved_and_restored_state_continues_with_the_same_bits(name):
+    case, (params, grads) = programs(name), problem()
+    straight, resumed = case.start(params), case.start(params)
+    for index in range(FEW):
+        g = at(grads, index)
+        straight, resumed = case.step(*straight, g, index), case.step(*resumed, g, index)
+        if index == FEW // 2:
+            paths, _ = jax.tree_util.tree_flatten_with_path(resumed[1])
+            saved = {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in paths}
+            treedef = jax.tree.structure(jax.eval_shape(case.tx.init, params))
+            resumed = resumed[0], treedef.unflatten(map(jnp.asarray, saved.values()))
+            assert len(saved) == treedef.num_leaves
+    chex.assert_trees_all_equal(straight, resumed)
+
+
+@law(7)
+def test_the_same_seed_gives_the_same_bits(name):
+    case, (params, grads) = programs(name), problem()
+    runs = [case.step(*case.start(params), at(grads, 0), 3) for _ in range(2)]
+    chex.assert_trees_all_equal(*runs)
+    # Another instance knows nothing of what this one did.
+    fresh = [step_once(tx, params, tx.init(params), at(grads, 0), 3) for tx in (case.tx, case.tx.replace())]
+    chex.assert_trees_all_equal(*fresh)
