@@ -114,7 +114,8 @@ def update_search(
     require_extra(params, "params", "a line search begins there: tx.update(grads, state, params, value_fn=...)")
     value, grad, spent = _start(params, state, extra)
     evaluate, consts = jax.closure_convert(_evaluation(extra, state), params)
-    slope = tree.inner(updates, grad)
+    slope = number(tree.inner(updates, grad))
+    zero = jnp.zeros_like(slope)  # what it is added to differs between devices where the slope does, under shard_map
 
     origin, direction, fixed = jax.lax.stop_gradient((params, updates, consts))
     has_grad = bool(jax.tree.leaves(state.grad))
@@ -124,7 +125,7 @@ def update_search(
         return Point(learning_rate, value, number(tree.inner(direction, grad)) if has_grad else number(0), grad)
 
     kept = jax.lax.stop_gradient(_like(grad, state.grad) if has_grad else state.grad)
-    start = Point(number(0), number(value), number(slope), kept)
+    start = Point(zero, number(value) + zero, slope, kept)
     settings = jax.tree.map(number, settings)
     point, evaluations, reason = search(at, start, _before(start), jax.lax.stop_gradient(state.learning_rate), settings)
 
