@@ -72,6 +72,12 @@ class Counting:
         return self.function(*args)
 
 
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
+"""`jax.jit` for programs that run for no time at all, and would be compiled for half a second; the step is not one."""
+
+
 class Programs:
     """The compiled programs of a case, made when first asked for and shared between laws."""
 
@@ -99,12 +105,12 @@ class Programs:
     @functools.cached_property
     def advance(self) -> Any:
         """All the steps whose gradients are given, in one program."""
-        return jax.jit(functools.partial(advance, self.tx))
+        return quick_jit(functools.partial(advance, self.tx))
 
     @functools.cached_property
     def of_any(self) -> Any:
         """One step of a transformation that is itself an argument."""
-        return jax.jit(lambda tx, *args: full_step(tx, *args)[:2])
+        return quick_jit(lambda tx, *args: full_step(tx, *args)[:2])
 
 
 @functools.lru_cache(maxsize=2)

@@ -12,7 +12,7 @@ import numpy as np
 
 import gradtx
 from tests.conformance.cases import at, problem, step_once
-from tests.conformance.laws import close, law, programs
+from tests.conformance.laws import close, law, programs, quick_jit
 
 FEW = 3
 
@@ -30,7 +30,7 @@ def test_eager_equals_jit_scan_and_fori(name):
     def body(index, carry):
         return step_once(case.tx, *carry, at(few, index), index)
 
-    close(eager, jax.jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
+    close(eager, quick_jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
     for index in range(FEW, 20):
         jitted = case.step(*jitted, at(grads, index), index)
     close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
@@ -41,7 +41,7 @@ def test_vmap_over_params_equals_separate_runs(name):
     case, (params, grads) = programs(name), problem()
     factors = (1.0, 2.0, -1.0)
     batch, batch_grads = jax.tree.map(lambda x: jnp.stack([x * f for f in factors]), (params, grads))
-    step = jax.jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
+    step = quick_jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
     together = batch, jax.vmap(case.tx.init)(batch)
     for index in range(FEW):
         together = step(*together, jax.tree.map(lambda x, i=index: x[:, i], batch_grads), index)
@@ -60,7 +60,7 @@ def test_vmap_over_every_hyperparameter_equals_separate_runs(name):
     factors = [jnp.array([1.0, 1.0 if x == 1 else 0.97]) for x in numbers]
     swept = treedef.unflatten([x * f for x, f in zip(numbers, factors, strict=True)])
     axes, lanes = gradtx.sweep_axes(swept), jnp.arange(2)
-    step = jax.jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
+    step = quick_jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
     states = jax.vmap(lambda tx, _: tx.init(params), in_axes=(axes, 0))(swept, lanes)
     together = jax.tree.map(lambda x: jnp.stack([x, x]), params), states
     for index in range(FEW):

@@ -9,7 +9,7 @@ import pytest
 
 import gradtx
 from tests.conformance.cases import CASES, SCHEDULES, TRANSFORMATIONS, VALUES, as_given, at, problem, step_once
-from tests.conformance.laws import close, law, programs
+from tests.conformance.laws import close, law, programs, quick_jit
 
 NO_TEXT = {
     "adam+schedules": "one of its arguments is a plain function, which has no text",
@@ -85,7 +85,7 @@ def test_every_number_may_be_a_schedule(name):
         return
     tables = {key: jnp.array(value) for key, value in values.items()}
     tx = base.replace(**{key: lambda step, table=table: table[step] for key, table in tables.items()})
-    step = jax.jit(lambda *args: step_once(tx, *args))
+    step = quick_jit(lambda *args: step_once(tx, *args))
     by_hand = [base.replace(**{key: value[i] for key, value in values.items()}) for i in range(steps)]
     p, state = params, tx.init(params)
     q, state_by_hand = params, by_hand[0].init(params)
@@ -156,5 +156,5 @@ def test_descends_on_a_parabola(name):
         updates, state = tx.update(as_given(tx, g), state, p, **given)
         return (gradtx.apply_updates(p, updates), state), None
 
-    final = jax.jit(lambda p: jax.lax.scan(body, (p, tx.init(p)), jnp.arange(60))[0][0])(params)
+    final = quick_jit(lambda p: jax.lax.scan(body, (p, tx.init(p)), jnp.arange(60))[0][0])(params)
     assert float(loss(final)) < float(loss(params))
