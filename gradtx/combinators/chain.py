@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
@@ -39,6 +40,7 @@ def chain(*transforms: GradientTransformation) -> Pair:
     def init(params: Params) -> tuple[State, ...]:
         return tuple(tx.init(params) for tx in members)
 
+    @tree.fusible
     def update(
         updates: Updates, state: tuple[State, ...], params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -87,6 +89,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
     def init(params: Params) -> dict[str, State]:
         return {name: tx.init(params) for name, tx in members.items()}
 
+    @tree.fusible
     def update(
         updates: Updates, state: dict[str, State], params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

@@ -14,6 +14,7 @@ from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
 from gradtx.core.value import Value, check_arguments, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
+from gradtx.tree.fusion import fusible, run
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.paths import type_name
 from gradtx.typing import Count, EmptyState, Params, State, Updates
@@ -124,12 +125,13 @@ class GradientTransformation(Value):
         """
         name = self.factory.name
 
+        @fusible
         def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
             try:
                 self._refuse_arrays()
                 if not isinstance(state, self._state_type):
                     _check_state(self._state_type, state)
-                return self.pair[1](updates, state, params, **extra)
+                return run(self.pair[1], updates, state, params, **extra)
             except GradtxError as error:
                 error.locate(name)
                 raise
@@ -174,6 +176,7 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
         inner = inner_init(params)
         return ScheduledState(zero_count(), hyperparams, states, inner)
 
+    @fusible
     def update(
         updates: Updates, state: ScheduledState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -181,7 +184,7 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
         hyperparams = values(state.count, states)
         with rebuilding():
             _, inner_update = tx._build(tx.arguments | hyperparams)
-        updates, inner = inner_update(updates, state.inner, params, **extra)
+        updates, inner = run(inner_update, updates, state.inner, params, **extra)
         return updates, ScheduledState(increment(state.count), hyperparams, states, inner)
 
     return init, update
@@ -305,6 +308,7 @@ def leafwise(leaf: Callable[[Any], Any], *, share: bool = True) -> Pair:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
+    @fusible
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

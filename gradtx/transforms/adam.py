@@ -105,6 +105,7 @@ def scale_by_adam(
     def init(params: Params) -> ScaleByAdamState:
         return init_moments(params, mu_dtype=mu_dtype)
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -187,6 +188,7 @@ def scale_by_amsgrad(
     def init(params: Params) -> ScaleByAmsgradState:
         return ScaleByAmsgradState(*init_moments(params, mu_dtype=mu_dtype), tree.zeros_accumulator(params, real=True))
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAmsgradState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -252,6 +254,7 @@ def scale_by_belief(
     def init(params: Params) -> ScaleByAdamState:
         return init_moments(params)
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -314,6 +317,7 @@ def scale_by_yogi(
     def init(params: Params) -> ScaleByAdamState:
         return init_moments(params, initial_accumulator_value)
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

@@ -66,6 +66,7 @@ def scale_by_rss(
     def init(params: Params) -> ScaleByRssState:
         return ScaleByRssState(tree.full_accumulator(params, initial_accumulator_value, real=True))
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -128,6 +129,7 @@ def scale_by_rms(
     def init(params: Params) -> ScaleByRmsState:
         return ScaleByRmsState(zero_count(), tree.full_accumulator(params, initial_scale, real=True))
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -199,6 +201,7 @@ def scale_by_stddev(
         nu = tree.full_accumulator(params, initial_scale, real=True)
         return ScaleByStddevState(zero_count(), tree.zeros_accumulator(params), nu)
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByStddevState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -262,6 +265,7 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
         zeros = tree.zeros_accumulator
         return ScaleByAdaDeltaState(zeros(params, real=True), zeros(params, real=True))
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAdaDeltaState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

@@ -92,6 +92,7 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
     def init(params: Params) -> ClipByGlobalNormState:
         return ClipByGlobalNormState(jnp.zeros_like(tree.global_norm(params)), zero_count())
 
+    @tree.fusible
     def update(
         updates: Updates,
         state: ClipByGlobalNormState,
@@ -104,11 +105,12 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
             _require_part(updates, whole_updates)
             norm = tree.global_norm(whole_updates)
         else:
+            updates = tree.settle(updates)
             norm = tree.global_norm(updates)
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
         factor = _factor(norm, max_norm)
-        infinite = jnp.isinf(norm)
-        updates = tree.map_leaves(lambda g: factor * jnp.where(infinite, 0, g), updates)
+        infinite = norm == jnp.inf
+        updates = tree.map_leaves(lambda g: factor * jax.lax.select(infinite, jnp.zeros_like(g), g), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
         return updates, ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped)
 
@@ -129,12 +131,13 @@ def _require_part(updates: Updates, whole: Updates) -> None:
 def _factor(norm: jax.Array, bound: Any) -> jax.Array:
     """What shrinks a norm to a bound; 1 if the norm is NaN."""
     exceeds = norm > bound
-    return jnp.where(exceeds, bound / jnp.where(exceeds, norm, 1), 1)
+    # The division comes last: XLA makes it once, where it would repeat a selection in the loops of every leaf.
+    return jnp.where(exceeds, bound, 1) / jnp.where(exceeds, norm, 1)
 
 
 def _measured(g: jax.Array, norm: jax.Array) -> jax.Array:
     """The updates, or zeros if their norm is infinite: an infinite element times a factor of zero would be NaN."""
-    return jnp.where(jnp.isinf(norm), 0, g)
+    return jnp.where(norm == jnp.inf, 0, g)
 
 
 @transformation
@@ -190,6 +193,7 @@ def adaptive_grad_clip(clipping: NonNegative, eps: NonNegative = 1e-3, output_ax
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
+    @tree.fusible
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

@@ -48,6 +48,7 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
     def leaf(g: jax.Array, p: jax.Array) -> Any:
         return g + weight_decay * p
 
+    @tree.fusible
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

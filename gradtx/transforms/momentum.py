@@ -63,6 +63,7 @@ def trace(decay: Fraction, nesterov: bool = False, accumulator_dtype: DTypeName 
     def init(params: Params) -> TraceState:
         return TraceState(tree.zeros_accumulator(params, dtype=accumulator_dtype))
 
+    @tree.fusible
     def update(
         updates: Updates, state: TraceState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
@@ -114,6 +115,7 @@ def ema(decay: Decay, debias: bool = True, accumulator_dtype: DTypeName | None =
     def init(params: Params) -> EmaState:
         return EmaState(zero_count(), tree.zeros_accumulator(params, dtype=accumulator_dtype))
 
+    @tree.fusible
     def update(updates: Updates, state: EmaState, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
         count = increment(state.count)
         correct = 1 / complement_of_power(decay, count) if debias else 1.0

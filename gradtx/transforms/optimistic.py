@@ -57,6 +57,7 @@ def scale_by_optimistic_gradient(
     def init(params: Params) -> ScaleByOptimisticGradientState:
         return ScaleByOptimisticGradientState(zero_count(), tree.zeros_accumulator(params))
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByOptimisticGradientState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

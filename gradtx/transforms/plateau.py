@@ -64,6 +64,7 @@ def reduce_on_plateau(
         state: PlateauState = plateau.init()
         return state
 
+    @tree.fusible
     def update(
         updates: Updates, state: PlateauState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, PlateauState]:

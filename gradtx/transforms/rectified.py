@@ -78,6 +78,7 @@ def scale_by_rectified_adam(
     def init(params: Params) -> ScaleByAdamState:
         return init_moments(params)
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

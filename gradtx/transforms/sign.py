@@ -89,6 +89,7 @@ def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99, mu_dtype: DTypeName | None 
         direction = b1 * now + (b2 - b1) * g if by_new_moment else b1 * m + (1 - b1) * g
         return jnp.sign(direction), now
 
+    @tree.fusible
     def update(
         updates: Updates, state: ScaleByLionState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

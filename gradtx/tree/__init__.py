@@ -9,6 +9,7 @@ from gradtx.tree.arithmetic import (
     zeros_like,
 )
 from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes, set_field
+from gradtx.tree.fusion import fusible, run, settle
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, inner, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
@@ -23,6 +24,7 @@ __all__ = [
     "copy_accumulator",
     "find_nodes",
     "full_accumulator",
+    "fusible",
     "get_all_fields",
     "get_field",
     "global_norm",
@@ -35,8 +37,10 @@ __all__ = [
     "ravel_params",
     "resolve_mask",
     "restore",
+    "run",
     "select",
     "set_field",
+    "settle",
     "squared_norm",
     "zeros_accumulator",
     "zeros_like",

@@ -1,6 +1,5 @@
 """One leaf function, several trees, one traversal."""
 
-import collections
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,10 +9,8 @@ import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast
+from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, settle_unless_fusing
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
-
-Row = tuple[Any, ...]
-
 
 def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
@@ -45,58 +42,63 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
     columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
     rows: list[Row] = list(zip(*columns, strict=True))
-    outputs = _apply(leaf, rows, len(trees), trees[0], share)
+    traced = any(isinstance(x, jax.core.Tracer | Deferred) for row in rows for x in row)
+    call = _checked(leaf, len(trees), trees[0])
+    outputs = _apply(_deferring(call, len(trees), share) if traced else call, rows, len(trees), trees[0])
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:
         results = trees
+    if traced:
+        results = settle_unless_fusing(results)
     return results[0] if len(trees) == 1 else results
 
 
-def _apply(leaf: Callable[..., Any], rows: list[Row], kept: int, tree: Any, share: bool) -> list[Row]:
-    """Call the leaf function on every row, through one shared trace where rows are alike."""
-
-    def call(*row: Any) -> Row:
-        outputs = leaf(*[cast(x, accumulator_dtype(x.dtype)) for x in row])
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        if len(outputs) != kept:
-            raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        return tuple([cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
-
-    call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
-    # A function traced alone is cheaper to call than to share; eagerly, sharing would compile at every step.
-    sharing = share and any(isinstance(x, jax.core.Tracer) for row in rows for x in row)
-    repeats = collections.Counter(map(_key, rows)) if sharing else {}
-    shared = jax.jit(call) if sharing else call
-
+def _apply(call: Callable[[int, Row], Row], rows: list[Row], kept: int, tree: Any) -> list[Row]:
+    """Call a function on every row of arrays of one shape; a row without a first array stays as it is."""
     outputs: list[Row] = []
     for index, row in enumerate(rows):
         if absent(row[0]):
             outputs.append(row[:kept])
             continue
         for x in row:
-            if not isinstance(x, jax.Array):
+            if not isinstance(x, jax.Array | Deferred):
                 row = _arrays(tree, index, row)
                 break
         shape = row[0].shape
         for x in row:
             if x.shape != shape:
                 raise _shape_error(tree, index, row)
-        output = (call if sharing and repeats[_key(row)] < 2 else shared)(*row)
-        for y in output:
-            if y.shape != shape:
-                raise _output_error(tree, index, row, output)
-        outputs.append(output)
+        outputs.append(call(index, row))
     return outputs
+
+
+def _deferring(call: LeafCall, kept: int, share: bool) -> Callable[[int, Row], Row]:
+    """The call put off."""
+    return lambda index, row: defer(call, index, row, tuple([_stored(x.dtype) for x in row[:kept]]), share)
+
+
+def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
+    """The leaf function with its arithmetic in accumulator dtypes, its results as they are stored."""
+
+    def call(index: int, row: Row) -> Row:
+        outputs = leaf(*[cast(x, accumulator_dtype(x.dtype)) for x in row])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        if len(outputs) != kept:
+            raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
+        outputs = tuple([cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
+        for y in outputs:
+            if y.shape != row[0].shape:
+                raise _output_error(tree, index, row, outputs)
+        return outputs
+
+    call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
+    return call
 
 
 @functools.cache
 def _stored(dtype: Any) -> Any:
     """The dtype of a result: that of what it replaces, unless an integer could not hold it."""
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else accumulator_dtype(dtype)
-
-
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple((getattr(x, "shape", None), getattr(x, "dtype", None)) for x in row)
 
 
 def _arrays(tree: Any, index: int, row: Row) -> Row:
