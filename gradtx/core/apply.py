@@ -3,7 +3,7 @@
 import jax
 
 from gradtx.errors import TreeMismatchError
-from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, restore
+from gradtx.tree import add, cast_like, check_same_structure, keep, map_leaves, restore
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Params, Updates
 
@@ -37,7 +37,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     try:
         check_same_structure(present, params, "params")
         kept = keep(params, present)
-        moved = map_leaves(lambda p, u: p + u, kept, read=(keep(updates, present),), share=False)
+        moved = map_leaves(add, kept, read=(keep(updates, present),), share=False)
     except TreeMismatchError as error:
         error.hint = _HINT
         error.locate("apply_updates")

@@ -119,27 +119,27 @@ def _make(wanted: list[Deferred]) -> None:
     bundles: dict[_Bundle, set[Operand]] = {}
     for x in wanted:
         bundles.setdefault(x.bundle, set()).add(x.output)
-    made: list[tuple[_Bundle, list[Deferred], Any]] = []
+    alike: dict[Any, list[tuple[_Bundle, list[Deferred]]]] = {}
     for bundle, asked in bundles.items():
         # The state is asked for sooner or later: all outputs but the first of each call belong to it.
         outputs = [x for x in bundle.outputs if x.output in asked or (x.output[1] and not bundle.made)]
-        made.append((bundle, outputs, _signature(bundle, outputs)))
-    repeats = collections.Counter(signature for _, _, signature in made)
-    functions: dict[Any, Callable[..., Row]] = {}
-    for bundle, outputs, signature in made:
-        if signature not in functions:
-            function = _joined(bundle, [x.output for x in outputs])
-            sharing = len(bundle.calls) > _SEPARATE_OPERATIONS or any(share for _, share, _ in bundle.calls)
-            functions[signature] = jax.jit(function) if sharing and repeats[signature] > 1 else function
-        for x, array in zip(outputs, functions[signature](*bundle.arrays), strict=True):
-            x.array = array
-        bundle.made = True
+        alike.setdefault(_signature(bundle, outputs), []).append((bundle, outputs))
+    for group in alike.values():
+        function = _joined(group[0][0], [x.output for x in group[0][1]])
+        if len(group) > 1:
+            function = jax.jit(function)
+        for bundle, outputs in group:
+            for x, array in zip(outputs, function(*bundle.arrays), strict=True):
+                x.array = array
+            bundle.made = True
 
 
 def _signature(bundle: _Bundle, outputs: list[Deferred]) -> Any:
-    """What two bundles have in common that can share a trace."""
+    """What bundles have in common that share a trace; itself alone for one that is cheaper to repeat than to share."""
+    if len(bundle.calls) <= _SEPARATE_OPERATIONS and not any([share for _, share, _ in bundle.calls]):
+        return bundle
     calls = tuple([(id(call), operands) for call, _, operands in bundle.calls])
-    return calls, tuple([(x.shape, x.dtype) for x in bundle.arrays]), tuple([x.output for x in outputs])
+    return calls, tuple(map(jax.typeof, bundle.arrays)), tuple([x.output for x in outputs])
 
 
 def _joined(bundle: _Bundle, outputs: list[Operand]) -> Callable[..., Row]:

@@ -1,11 +1,12 @@
 """Norms of whole trees, in accumulator dtype."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.tree.arithmetic import accumulator_dtype, cast
+from gradtx.tree.arithmetic import accumulator_dtype, add, cast
 from gradtx.tree.paths import absent, flatten_like, is_none
 
 
@@ -15,10 +16,10 @@ def squared_norm(tree: Any) -> jax.Array:
     def leaf(x: Any) -> jax.Array:
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         x = cast(x, accumulator_dtype(x.dtype))
-        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
+        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else jax.lax.mul(x, x)
         return jax.lax.reduce_sum(squares, range(squares.ndim))
 
-    return sum((leaf(x) for x in jax.tree.leaves(tree) if not absent(x)), start=jnp.zeros((), jnp.float32))
+    return functools.reduce(add, [leaf(x) for x in jax.tree.leaves(tree) if not absent(x)], jnp.zeros((), jnp.float32))
 
 
 def global_norm(tree: Any) -> jax.Array:
