@@ -131,7 +131,7 @@ class GradientTransformation(Value):
                 self._refuse_arrays()
                 if not isinstance(state, self._state_type):
                     _check_state(self._state_type, state)
-                return run(self.pair[1], updates, state, params, **extra)
+                return run(name, self.pair[1], updates, state, params, **extra)
             except GradtxError as error:
                 error.locate(name)
                 raise
@@ -184,7 +184,7 @@ def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]
         hyperparams = values(state.count, states)
         with rebuilding():
             _, inner_update = tx._build(tx.arguments | hyperparams)
-        updates, inner = run(inner_update, updates, state.inner, params, **extra)
+        updates, inner = run(tx.factory.name, inner_update, updates, state.inner, params, **extra)
         return updates, ScheduledState(increment(state.count), hyperparams, states, inner)
 
     return init, update

@@ -105,7 +105,6 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
             _require_part(updates, whole_updates)
             norm = tree.global_norm(whole_updates)
         else:
-            updates = tree.settle(updates)
             norm = tree.global_norm(updates)
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
         factor = _factor(norm, max_norm)

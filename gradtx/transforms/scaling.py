@@ -84,6 +84,7 @@ def identity() -> Pair:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
+    @tree.fusible
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:

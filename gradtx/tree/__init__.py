@@ -10,7 +10,7 @@ from gradtx.tree.arithmetic import (
     zeros_like,
 )
 from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes, set_field
-from gradtx.tree.fusion import fusible, run, settle
+from gradtx.tree.fusion import fusible, settle
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, inner, squared_norm
 from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
@@ -39,7 +39,6 @@ __all__ = [
     "ravel_params",
     "resolve_mask",
     "restore",
-    "run",
     "select",
     "set_field",
     "settle",

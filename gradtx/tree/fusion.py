@@ -1,21 +1,26 @@
-"""Calls of leaf functions put off until a chain is done: those that follow one another on a leaf become one call.
+"""Calls of leaf functions put off until a chain is done, so that those which follow one another become one.
 
-A chain of four members that each call a function for each of a thousand leaves would trace and lower four thousand
-calls. Tracing and lowering a call costs as much as three to five operations, and that is most of what they cost.
+To trace and lower a call costs as much as three to five operations. A chain of four members that each call a function
+of their own for each of a thousand leaves would spend most of its trace on calls; joined, there is one for each leaf,
+and one for all leaves of a block that occurs several times.
 """
 
-import collections
 import contextvars
 import math
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
+
+from gradtx.errors import GradtxError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = tuple[Any, ...]
 Operand = tuple[int, int]
 """The number of an earlier call and that of its output; or _ARRAY and the place of an array."""
+
+_ARRAY = -1
+_CHEAP = 2  # up to so many calls of functions not worth sharing are repeated for every leaf
 
 
 class LeafCall(Protocol):
@@ -27,21 +32,8 @@ class LeafCall(Protocol):
         """The arrays that replace the first ones."""
 
 
-_ARRAY = -1
-_SEPARATE_OPERATIONS = 2  # so many calls of `share=False` cost less than one that is shared
-
-
-class _Fusion:
-    """While one is in force, calls are put off; it remembers whether any were."""
-
-    used = False
-
-
-_fusion: contextvars.ContextVar[_Fusion | None] = contextvars.ContextVar("fusion", default=None)
-
-
 class Deferred:
-    """One output of a call that was put off: the shape and the dtype of an array, until `settle` gives the array."""
+    """One output of a call that was put off: the shape and the dtype of an array, and after `settle` the array."""
 
     __slots__ = ("array", "bundle", "dtype", "output", "shape")
 
@@ -60,6 +52,19 @@ class Deferred:
         return math.prod(self.shape)
 
 
+class _Call(NamedTuple):
+    """A call that was put off: of what, by which transformation, and of which operands."""
+
+    function: LeafCall
+    origin: str
+    share: bool
+    operands: tuple[Operand, ...]
+
+    @property
+    def name(self) -> str:
+        return self.origin or self.function.__name__
+
+
 class _Bundle:
     """The calls that wait on one leaf, in order, and the arrays they are of."""
 
@@ -67,7 +72,7 @@ class _Bundle:
 
     def __init__(self, index: int) -> None:
         self.index, self.made = index, False
-        self.calls: list[tuple[LeafCall, bool, tuple[Operand, ...]]] = []
+        self.calls: list[_Call] = []
         self.arrays: list[Any] = []
         self.places: dict[int, int] = {}
         self.outputs: list[Deferred] = []
@@ -84,98 +89,151 @@ class _Bundle:
         return _ARRAY, place
 
 
-def defer(call: LeafCall, index: int, row: Row, dtypes: tuple[Any, ...], share: bool) -> Row:
-    """Put off a call on a row of arrays, some of which may be put off themselves; what it will return."""
+class _Fusion:
+    """While one is in force, calls are put off."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.used = False
+
+
+_fusion: contextvars.ContextVar[_Fusion | None] = contextvars.ContextVar("fusion", default=None)
+
+
+def fusing() -> bool:
+    """Whether calls are put off now."""
+    return _fusion.get() is not None
+
+
+def fusible(update: F) -> F:
+    """Declare that an update function reads and writes leaves through the functions of `tree` alone.
+
+    A chain then joins its leaf function with those of its neighbours. The updates it is given may have no numbers yet:
+    whatever else it computes from them, it computes from ``tree.settle(updates)``.
+    """
+    update.fusible = True  # type: ignore[attr-defined]
+    return update
+
+
+def run(origin: str, update: Callable[..., tuple[Any, Any]], updates: Any, *args: Any, **extra: Any) -> tuple[Any, Any]:
+    """Call the update function of a transformation; if it is `fusible`, calls are put off till the outermost ends."""
+    outer, joins = _fusion.get(), getattr(update, "fusible", False)
+    if outer and joins:
+        before, outer.origin = outer.origin, origin
+        results = update(updates, *args, **extra)
+        outer.origin = before
+        return results
+    fusion = _Fusion(origin) if joins else None
+    token = _fusion.set(fusion)
+    try:
+        results = update(settle(updates) if outer and outer.used else updates, *args, **extra)
+        return settle(results) if fusion and fusion.used else results
+    finally:
+        _fusion.reset(token)
+
+
+def defer(function: LeafCall, index: int, row: Row, dtypes: Sequence[Any], share: bool) -> Row:
+    """Put off a call on a row of arrays, some of which may be put off themselves.
+
+    Args:
+      function: what is to be called.
+      index: the number of the leaf, for messages.
+      row: an array of each tree, all of one shape.
+      dtypes: those of the outputs.
+      share: whether leaves that are alike should share one traced call, however short the function.
+    """
+    fusion = _fusion.get()
+    if fusion:
+        fusion.used = True
     waiting = (x.bundle for x in row if isinstance(x, Deferred) and not x.bundle.made)
     bundle = next(waiting, None) or _Bundle(index)
     operands = tuple([bundle.operand(x) for x in row])
     number, shape = len(bundle.calls), row[0].shape
     outputs = tuple([Deferred(bundle, (number, k), shape, dtype) for k, dtype in enumerate(dtypes)])
-    bundle.calls.append((call, share, operands))
+    bundle.calls.append(_Call(function, fusion.origin if fusion else "", share, operands))
     bundle.outputs += outputs
     return outputs
 
 
-def settle_unless_fusing(tree: Any) -> Any:
-    """What `map_leaves` returns of calls put off: to an update of a chain as they are, to anyone else as arrays."""
-    fusion = _fusion.get()
-    if fusion is None:
-        return settle(tree)
-    fusion.used = True
-    return tree
-
-
 def settle(tree: Any) -> Any:
-    """The tree with arrays for what was put off; the calls are made now, one for each leaf."""
-    leaves = jax.tree.leaves(tree)
-    wanted = [x for x in leaves if isinstance(x, Deferred) and x.array is None]
+    """The tree with arrays for all outputs of calls put off; these calls are made now."""
+    wanted = [x for x in jax.tree.leaves(tree) if isinstance(x, Deferred) and x.array is None]
     if wanted:
         _make(wanted)
     return jax.tree.map(lambda x: x.array if isinstance(x, Deferred) else x, tree)
 
 
 def _make(wanted: list[Deferred]) -> None:
-    """Make the calls that some outputs depend on, through one shared trace where leaves are alike."""
-    bundles: dict[_Bundle, set[Operand]] = {}
+    """Make the calls that some outputs depend on.
+
+    Leaves that are alike share a trace, and kinds of leaves of which there are equally many (those of a layer that is
+    repeated) share a call.
+    """
+    for times, kinds in _by_count(_by_kind(wanted)):
+        together = _side_by_side([_joined(*kind[0]) for kind in kinds])
+        call = jax.jit(together) if times > 1 else together
+        for bundles in zip(*kinds, strict=True):
+            for (bundle, outputs), arrays in zip(bundles, call([b.arrays for b, _ in bundles]), strict=True):
+                bundle.made = True
+                for x, array in zip(outputs, arrays, strict=True):
+                    x.array = array
+
+
+_Leaf = tuple[_Bundle, list[Deferred]]
+
+
+def _by_kind(wanted: list[Deferred]) -> list[list[_Leaf]]:
+    """The bundles of some outputs, with all they should return now, those that are alike together."""
+    asked: dict[_Bundle, set[Operand]] = {}
     for x in wanted:
-        bundles.setdefault(x.bundle, set()).add(x.output)
-    alike: dict[Any, list[tuple[_Bundle, list[Deferred]]]] = {}
-    for bundle, asked in bundles.items():
+        asked.setdefault(x.bundle, set()).add(x.output)
+    kinds: dict[Any, list[_Leaf]] = {}
+    for bundle, ours in asked.items():
         # The state is asked for sooner or later: all outputs but the first of each call belong to it.
-        outputs = [x for x in bundle.outputs if x.output in asked or (x.output[1] and not bundle.made)]
-        alike.setdefault(_signature(bundle, outputs), []).append((bundle, outputs))
-    for group in alike.values():
-        function = _joined(group[0][0], [x.output for x in group[0][1]])
-        if len(group) > 1:
-            function = jax.jit(function)
-        for bundle, outputs in group:
-            for x, array in zip(outputs, function(*bundle.arrays), strict=True):
-                x.array = array
-            bundle.made = True
+        outputs = [x for x in bundle.outputs if x.output in ours or (x.output[1] and not bundle.made)]
+        kinds.setdefault(_kind(bundle, outputs), []).append((bundle, outputs))
+    return list(kinds.values())
 
 
-def _signature(bundle: _Bundle, outputs: list[Deferred]) -> Any:
-    """What bundles have in common that share a trace; itself alone for one that is cheaper to repeat than to share."""
-    if len(bundle.calls) <= _SEPARATE_OPERATIONS and not any([share for _, share, _ in bundle.calls]):
+def _kind(bundle: _Bundle, outputs: list[Deferred]) -> Any:
+    """What bundles have in common that share a trace; one that is cheaper to repeat is alone of its kind."""
+    if len(bundle.calls) <= _CHEAP and not any(call.share for call in bundle.calls):
         return bundle
-    calls = tuple([(id(call), operands) for call, _, operands in bundle.calls])
+    calls = tuple([(id(call.function), call.operands) for call in bundle.calls])
     return calls, tuple(map(jax.typeof, bundle.arrays)), tuple([x.output for x in outputs])
 
 
-def _joined(bundle: _Bundle, outputs: list[Operand]) -> Callable[..., Row]:
+def _by_count(kinds: list[list[_Leaf]]) -> Iterator[tuple[int, list[list[_Leaf]]]]:
+    """The kinds of which there are equally many, together."""
+    counts = {len(kind): None for kind in kinds}
+    for times in counts:
+        yield times, [kind for kind in kinds if len(kind) == times]
+
+
+def _joined(bundle: _Bundle, outputs: list[Deferred]) -> Callable[..., Row]:
     """One function of the bundle's arrays for all its calls."""
 
     def joined(*arrays: Any) -> Row:
-        rows = []
-        for call, _, operands in bundle.calls:
-            values = tuple([arrays[k] if number == _ARRAY else rows[number][k] for number, k in operands])
-            with jax.named_scope(call.__name__):
-                rows.append(call(bundle.index, values))
-        return tuple([rows[number][k] for number, k in outputs])
+        rows: list[Row] = []
+        for call in bundle.calls:
+            row = tuple([arrays[k] if number == _ARRAY else rows[number][k] for number, k in call.operands])
+            try:
+                with jax.named_scope(call.name):
+                    rows.append(call.function(bundle.index, row))
+            except GradtxError as error:
+                error.locate(call.origin)
+                raise
+        return tuple([rows[x.output[0]][x.output[1]] for x in outputs])
 
-    joined.__name__ = joined.__qualname__ = "_and_".join(dict.fromkeys(call.__name__ for call, _, _ in bundle.calls))
+    joined.__name__ = "_and_".join(dict.fromkeys(call.name for call in bundle.calls))
     return joined
 
 
-def fusible(update: F) -> F:
-    """Declare that an update function reads and writes leaves through `map_leaves` alone.
+def _side_by_side(functions: list[Callable[..., Row]]) -> Callable[[list[list[Any]]], list[Row]]:
+    """One function of several rows of arrays."""
 
-    A chain then joins its leaf function with those of its neighbours. Such a function may look at the shapes and
-    dtypes of the updates it is given, but not compute with them by other means, before it has called `settle`.
-    """
-    update.fusible = True  # type: ignore[attr-defined]
-    return update
+    def together(rows: list[list[Any]]) -> list[Row]:
+        return [function(*row) for function, row in zip(functions, rows, strict=True)]
 
-
-def run(update: Callable[..., tuple[Any, Any]], updates: Any, *args: Any, **extra: Any) -> tuple[Any, Any]:
-    """Call an update function; if it is `fusible`, with the calls of its leaf functions put off till the outermost."""
-    outer, fusing = _fusion.get(), getattr(update, "fusible", False)
-    if outer and fusing:
-        return update(updates, *args, **extra)
-    inner = _Fusion() if fusing else None
-    token = _fusion.set(inner)
-    try:
-        results = update(settle(updates) if outer and outer.used else updates, *args, **extra)
-        return settle(results) if inner and inner.used else results
-    finally:
-        _fusion.reset(token)
+    together.__name__ = together.__qualname__ = "_or_".join(dict.fromkeys(f.__name__ for f in functions))
+    return together

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast
-from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, settle_unless_fusing
+from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, settle
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
+
 
 def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
@@ -44,12 +45,13 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     rows: list[Row] = list(zip(*columns, strict=True))
     traced = any(isinstance(x, jax.core.Tracer | Deferred) for row in rows for x in row)
     call = _checked(leaf, len(trees), trees[0])
-    outputs = _apply(_deferring(call, len(trees), share) if traced else call, rows, len(trees), trees[0])
+    later = traced and (share or fusing())
+    outputs = _apply(_deferring(call, len(trees), share) if later else call, rows, len(trees), trees[0])
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:
         results = trees
-    if traced:
-        results = settle_unless_fusing(results)
+    if later and not fusing():
+        results = settle(results)
     return results[0] if len(trees) == 1 else results
 
 

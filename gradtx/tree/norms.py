@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.tree.arithmetic import accumulator_dtype, add, cast
+from gradtx.tree.fusion import settle
 from gradtx.tree.paths import absent, flatten_like, is_none
 
 
@@ -19,7 +20,8 @@ def squared_norm(tree: Any) -> jax.Array:
         squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else jax.lax.mul(x, x)
         return jax.lax.reduce_sum(squares, range(squares.ndim))
 
-    return functools.reduce(add, [leaf(x) for x in jax.tree.leaves(tree) if not absent(x)], jnp.zeros((), jnp.float32))
+    sums = [leaf(x) for x in jax.tree.leaves(settle(tree)) if not absent(x)]
+    return functools.reduce(add, sums, jnp.zeros((), jnp.float32))
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -37,6 +39,7 @@ def inner(tree: Any, other: Any) -> jax.Array:
 
     It is that of the real and imaginary parts. A leaf that is absent in one of them counts as zero.
     """
+    tree, other = settle((tree, other))
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_none)
 
     def leaf(x: Any, y: Any) -> jax.Array:

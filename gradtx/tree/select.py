@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
+from gradtx.tree.fusion import settle
 from gradtx.tree.paths import difference, is_none, leaf_names
 from gradtx.typing import Mask, MaskedNode
 
@@ -54,7 +55,7 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
         return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
     if is_glob(mask):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
-    chosen = broadcast_prefix(mask(tree) if callable(mask) else mask, tree, "the mask")
+    chosen = broadcast_prefix(mask(settle(tree)) if callable(mask) else mask, tree, "the mask")
     check_flags(chosen, "a mask of booleans", hint="use True or False at each leaf")
     return jax.tree.map(bool, chosen)
 
