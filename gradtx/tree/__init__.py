@@ -2,7 +2,6 @@
 
 from gradtx.tree.arithmetic import (
     accumulator_dtype,
-    add,
     cast_like,
     copy_accumulator,
     full_accumulator,
@@ -20,7 +19,6 @@ from gradtx.tree.select import keep, resolve_mask, restore, select
 __all__ = [
     "Unravel",
     "accumulator_dtype",
-    "add",
     "cast_like",
     "check_same_structure",
     "copy_accumulator",

@@ -33,7 +33,36 @@ def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
         assert all(set(t) == set(many_leaves.STAGES) and min(t.values()) > 0 for t in times.values())
     assert set(read["lists"]["resnet"]) == {name for name in many_leaves.CONTENDERS if "raveled" not in name}
     assert figure.stat().st_size > 1000
-    assert "5 leaves of 4x4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5 leaves of 4x4" in printed
+    assert "every bound is kept" in printed
+
+
+def test_traces_alone_and_a_check_that_fails(monkeypatch, tmp_path, capsys):
+    two = {name: c for name, c in many_leaves.CONTENDERS.items() if name.endswith("x adam")}
+    monkeypatch.setattr(many_leaves, "CONTENDERS", two)
+    monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
+    monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
+    monkeypatch.setattr(many_leaves, "BOUNDS", {"gradtx adam": {"trace + lower": 0.0}})
+    monkeypatch.setattr(many_leaves, "FEW", 3)
+    results = tmp_path / "results.json"
+    assert many_leaves.main(["--lists", "--traces", "--check", "--json", str(results)]) == 1
+    read = json.loads(results.read_text())
+    assert read["counts"] == {}
+    assert set(read["lists"]["transformer"]["gradtx adam"]) == {"trace", "lower"}
+    assert [line.partition(":")[0] for line in read["missed"]] == ["transformer, 3 leaves"]
+    assert "aimed at 0.0" in capsys.readouterr().out
+
+
+def test_missed_bounds_are_named():
+    times = {
+        "optax clip + adamw": {"trace": 2.0, "lower": 2.0, "compile": 1.0},
+        "gradtx clip + adamw": {"trace": 0.5, "lower": 1.5, "compile": 0.95},
+    }
+    line = "few: gradtx clip + adamw, trace + lower: 0.50 of Optax's, aimed at 0.45"
+    assert many_leaves.missed("few", times) == [line]
+    times["gradtx clip + adamw"]["lower"] = 1.3
+    assert many_leaves.missed("few", times) == []
 
 
 def test_ratios_are_to_the_optimizer_of_the_same_kind():
