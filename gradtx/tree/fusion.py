@@ -111,13 +111,14 @@ def fusible(update: F) -> F:
     A chain then joins its leaf function with those of its neighbours. The updates it is given may have no numbers yet:
     whatever else it computes from them, it computes from ``tree.settle(updates)``.
     """
-    update.fusible = True  # type: ignore[attr-defined]
+    # The mark says whose it is: what wraps the function, such as jax.jit, copies its attributes.
+    update.fusible = update  # type: ignore[attr-defined]
     return update
 
 
 def run(origin: str, update: Callable[..., tuple[Any, Any]], updates: Any, *args: Any, **extra: Any) -> tuple[Any, Any]:
     """Call the update function of a transformation; if it is `fusible`, calls are put off till the outermost ends."""
-    outer, joins = _fusion.get(), getattr(update, "fusible", False)
+    outer, joins = _fusion.get(), getattr(update, "fusible", None) is update
     if outer and joins:
         before, outer.origin = outer.origin, origin
         results = update(updates, *args, **extra)

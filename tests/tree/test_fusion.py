@@ -101,6 +101,12 @@ def test_its_own_use_of_map_leaves_gives_arrays_too():
     agree(gradtx.chain(gradtx.scale_by_adam(), test_only_sine_of_half(), gradtx.scale(-1.0)))
 
 
+@pytest.mark.parametrize("wrapper", [jax.jit, jax.checkpoint])
+def test_a_wrapped_update_gets_arrays(wrapper):
+    inner = gradtx.trace(0.5)
+    agree(gradtx.chain(gradtx.scale_by_adam(), gradtx.from_functions(inner.init, wrapper(inner.update)), inner))
+
+
 class Kept(NamedTuple):
     before: Any
     after: Any
