@@ -109,7 +109,8 @@ def fusible(update: F) -> F:
     """Declare that an update function reads and writes leaves through the functions of `tree` alone.
 
     A chain then joins its leaf function with those of its neighbours. The updates it is given may have no numbers yet:
-    whatever else it computes from them, it computes from ``tree.settle(updates)``.
+    whatever else it computes from them, it computes from ``tree.settle(updates)``. Its leaf functions are called when
+    the chain is done: variables of the enclosing function that they use must not be assigned to afterwards.
     """
     # The mark says whose it is: what wraps the function, such as jax.jit, copies its attributes.
     update.fusible = update  # type: ignore[attr-defined]
