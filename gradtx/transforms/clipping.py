@@ -108,8 +108,10 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
             norm = tree.global_norm(updates)
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
         factor = _factor(norm, max_norm)
-        infinite = norm == jnp.inf
-        updates = tree.map_leaves(lambda g: factor * jax.lax.select(infinite, jnp.zeros_like(g), g), updates)
+        # If the norm is infinite, nothing must be left: an infinite element times a factor of zero would be NaN. Bounds
+        # do that without a branch; selecting zeros, which compilers hoist out of loops, takes a tenth longer to compile.
+        limit = jnp.where(norm == jnp.inf, 0.0, jnp.inf)
+        updates = tree.map_leaves(lambda g: factor * _bounded(g, limit), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
         return updates, ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped)
 
@@ -125,6 +127,14 @@ def _require_part(updates: Updates, whole: Updates) -> None:
             got="updates that an earlier member of the group has changed",
             hint='put the clip first in its group, or take the norm over the group alone: scope="group"',
         )
+
+
+def _bounded(g: jax.Array, limit: jax.Array) -> jax.Array:
+    """The elements, real and imaginary parts apart, between plus and minus a limit."""
+    if jnp.iscomplexobj(g):
+        return jax.lax.complex(_bounded(g.real, limit), _bounded(g.imag, limit))
+    limit = limit.astype(g.dtype)
+    return jax.lax.clamp(-limit, g, limit)
 
 
 def _factor(norm: jax.Array, bound: Any) -> jax.Array:
