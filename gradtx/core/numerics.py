@@ -85,15 +85,18 @@ def nonzero(x: jax.Array) -> jax.Array:
 
 
 def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
-    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and 1 where that is zero, as is then the numerator.
+    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and one more where that is as good as zero, as is then the numerator.
 
-    What Python numbers make needless is left out: every operation is traced, lowered and, eagerly, dispatched for
-    each leaf.
+    It can be multiplied by any :math:`1 - \beta` without becoming zero. What Python numbers make needless is left out:
+    every operation is traced, lowered and, eagerly, dispatched for each leaf.
     """
     inside = v if _is_number(eps_root) and eps_root == 0 else v + eps_root
-    root = safe_sqrt(inside)
-    surely_positive = _is_number(eps) and eps > 1e-30
-    return root + eps if surely_positive else nonzero(root + eps)
+    total = safe_sqrt(inside) + eps
+    if _is_number(eps) and eps > 1e-28:
+        return total
+    limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
+    least = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
+    return total + (total < least).astype(total.dtype)
 
 
 def _is_number(x: Any) -> bool:

@@ -83,16 +83,16 @@ def scale_by_rectified_adam(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         count = increment(state.count)
-        m_hat = first_moment(b1, count, nesterov)
+        weight, mean = first_moment(b1, count, nesterov)
         correct_nu = 1 / complement_of_power(b2, count)
         tractable, r = _rectification(b2, count, threshold)
-        fallback = 1.0 if below_threshold == "momentum" else 0.0
+        fallback = 1 / weight if below_threshold == "momentum" else 0.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * abs_sq(g)
-            adaptive = r / denominator(correct_nu * v, eps, eps_root)
-            return m_hat(g, m) * jnp.where(tractable, adaptive, fallback), m, v
+            adaptive = r / (weight * denominator(correct_nu * v, eps, eps_root))
+            return mean(g, m) * jnp.where(tractable, adaptive, fallback), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)

@@ -193,3 +193,20 @@ def test_eager_and_compiled_updates_agree():
     for factory, _, _ in RULES.values():
         compiled, eager = run(factory(), params, grads)[0], run_eagerly(factory(), params, grads)[0]
         assert_close(compiled, eager, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-38, 1e-31, 1e-27])
+@pytest.mark.parametrize("b1", [0.0, 0.9, 0.9999999])
+def test_zero_gradients_stay_zero_whatever_the_least_denominator(eps, b1):
+    for tx in (gradtx.scale_by_adam(b1, eps=eps), gradtx.scale_by_belief(b1, eps=eps, eps_root=0.0)):
+        for traced in (False, True):
+            update = jax.jit(tx.update) if traced else tx.update
+            updates, _ = update(jnp.zeros(2), tx.init(jnp.zeros(2)))
+            np.testing.assert_array_equal(updates, 0)
+
+
+def test_the_least_gradients_whose_squares_are_numbers_are_rescaled():
+    tx = gradtx.scale_by_adam(eps=0.0)
+    for size in (1e-17, 1e-10, 1e15):
+        updates, _ = tx.update(jnp.array([size, -size]), tx.init(jnp.zeros(2)))
+        np.testing.assert_allclose(updates, [1, -1], rtol=1e-5)
