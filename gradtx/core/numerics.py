@@ -85,7 +85,7 @@ def nonzero(x: jax.Array) -> jax.Array:
 
 
 def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
-    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and one more where that is as good as zero, as is then the numerator.
+    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and one more where that is as good as zero, as the numerator is.
 
     It can be multiplied by any :math:`1 - \beta` without becoming zero. What Python numbers make needless is left out:
     every operation is traced, lowered and, eagerly, dispatched for each leaf.

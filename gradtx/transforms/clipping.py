@@ -109,7 +109,7 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         # One scalar factor fuses into every reader; dividing each leaf would write a clipped copy of the gradients.
         factor = _factor(norm, max_norm)
         # If the norm is infinite, nothing must be left: an infinite element times a factor of zero would be NaN. Bounds
-        # do that without a branch; selecting zeros, which compilers hoist out of loops, takes a tenth longer to compile.
+        # do that without a branch; a selection, which compilers move out of the loops, takes a tenth longer to compile.
         limit = jnp.where(norm == jnp.inf, 0.0, jnp.inf)
         updates = tree.map_leaves(lambda g: factor * _bounded(g, limit), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
