@@ -121,22 +121,25 @@ def best_traces(names: Sequence[str], params: Any, repeats: int) -> dict[str, Ti
     return {name: {s: min(r[s] for r in rounds[name][1:]) for s in ("trace", "lower")} for name in names}
 
 
-def run(names: Sequence[str], params: Any, repeats: int) -> dict[str, Times]:
+def run(names: Sequence[str], params: Any, repeats: int, compilations: int) -> dict[str, Times]:
     """Every time of every contender: of compilations the least counts, of steps the median.
 
-    Everything is done twice, the second time in the opposite order: whose arrays are made first has pages that are up
-    to a tenth faster.
+    The contenders take turns, and every other time in the opposite order: whose arrays are made first has pages that
+    are up to a tenth faster.
     """
     times = best_traces(names, params, 3)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    programs: dict[str, tuple[Any, tuple[Any, Any, Any]]] = {}
+    for i in range(compilations):
+        for name in names if i % 2 else names[::-1]:
+            _, lowered, shapes = stages(CONTENDERS[name], params)
+            start = time.perf_counter()
+            programs[name] = lowered.compile(), shapes
+            times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
     for order in (names, names[::-1]):
         running: dict[str, list[Any]] = {}
         for name in order:
-            _, lowered, shapes = stages(CONTENDERS[name], params)
-            start = time.perf_counter()
-            running[name] = [lowered.compile(), *shapes]
-            times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
-        for name, (compiled, *shapes) in running.items():
+            compiled, shapes = programs[name]
             running[name] = [compiled, *(jax.tree.map(_numbers, s) for s in shapes)]
         for _ in range(repeats):
             for name, (compiled, p, state, grads) in running.items():
@@ -216,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
     parser.add_argument("--side", type=int, default=64, help="of the square leaves")
     parser.add_argument("--repeats", type=int, default=15, help="steps of each contender")
+    parser.add_argument("--compilations", type=int, default=4, help="of each contender")
     parser.add_argument("--lists", action="store_true", help="the real lists alone")
     parser.add_argument("--traces", action="store_true", help="trace and lowering alone")
     parser.add_argument("--check", action="store_true", help=f"fail if a bound is missed on {FEW} leaves or more")
@@ -231,7 +235,10 @@ def main(arguments: list[str] | None = None) -> int:
     above: list[str] = []
 
     def measure(title: str, names: Sequence[str], params: Any) -> dict[str, Times]:
-        times = best_traces(names, params, 9) if options.traces else run(names, params, options.repeats)
+        if options.traces:
+            times = best_traces(names, params, 9)
+        else:
+            times = run(names, params, options.repeats, options.compilations)
         show(title, times)
         if len(jax.tree.leaves(params)) >= FEW:
             above.extend(missed(title, times))
