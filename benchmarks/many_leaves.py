@@ -121,11 +121,11 @@ def best_traces(names: Sequence[str], params: Any, repeats: int) -> dict[str, Ti
     return {name: {s: min(r[s] for r in rounds[name][1:]) for s in ("trace", "lower")} for name in names}
 
 
-def run(names: Sequence[str], params: Any, repeats: int, compilations: int) -> dict[str, Times]:
+def run(names: Sequence[str], params: Any, repeats: int, compilations: int, placements: int) -> dict[str, Times]:
     """Every time of every contender: of compilations the least counts, of steps the median.
 
-    The contenders take turns, and every other time in the opposite order: whose arrays are made first has pages that
-    are up to a tenth faster.
+    The contenders take turns, and every other time in the opposite order. The arrays are made anew several times: the
+    pages they get by chance make steps of one program differ by a third.
     """
     times = best_traces(names, params, 3)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -136,9 +136,9 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int) -> d
             start = time.perf_counter()
             programs[name] = lowered.compile(), shapes
             times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
-    for order in (names, names[::-1]):
+    for i in range(placements):
         running: dict[str, list[Any]] = {}
-        for name in order:
+        for name in names if i % 2 else names[::-1]:
             compiled, shapes = programs[name]
             running[name] = [compiled, *(jax.tree.map(_numbers, s) for s in shapes)]
         for _ in range(repeats):
@@ -218,7 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_leaves", description=__doc__.partition("\n")[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
     parser.add_argument("--side", type=int, default=64, help="of the square leaves")
-    parser.add_argument("--repeats", type=int, default=15, help="steps of each contender")
+    parser.add_argument("--repeats", type=int, default=5, help="steps of each contender on the same arrays")
+    parser.add_argument("--placements", type=int, default=8, help="how often arrays are made anew")
     parser.add_argument("--compilations", type=int, default=4, help="of each contender")
     parser.add_argument("--lists", action="store_true", help="the real lists alone")
     parser.add_argument("--traces", action="store_true", help="trace and lowering alone")
@@ -238,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.traces:
             times = best_traces(names, params, 9)
         else:
-            times = run(names, params, options.repeats, options.compilations)
+            times = run(names, params, options.repeats, options.compilations, options.placements)
         show(title, times)
         if len(jax.tree.leaves(params)) >= FEW:
             above.extend(missed(title, times))

@@ -24,7 +24,7 @@ def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
     monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
     results, figure = tmp_path / "results.json", tmp_path / "figure.png"
-    arguments = ["--counts", "3", "5", "--side", "4", "--repeats", "2", "--compilations", "2"]
+    arguments = ["--counts", "3", "5", "--side", "4", "--repeats", "2", "--compilations", "2", "--placements", "2"]
     assert many_leaves.main([*arguments, "--json", str(results), "--png", str(figure)]) == 0
     read = json.loads(results.read_text())
     assert set(read["counts"]) == {"3", "5"}
