@@ -91,11 +91,11 @@ def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
     every operation is traced, lowered and, eagerly, dispatched for each leaf.
     """
     inside = v if _is_number(eps_root) and eps_root == 0 else v + eps_root
-    total = safe_sqrt(inside) + eps
+    total: jax.Array = safe_sqrt(inside) + eps
     if _is_number(eps) and eps > 1e-28:
         return total
     limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
-    least = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
+    least: float = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
     return total + (total < least).astype(total.dtype)
 
 

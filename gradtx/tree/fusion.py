@@ -6,11 +6,13 @@ and one for all leaves of a block that occurs several times.
 """
 
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
+import numpy as np
 
 from gradtx.errors import GradtxError
 
@@ -96,13 +98,33 @@ class _Fusion:
         self.origin = origin
         self.used = False
 
+    @functools.cached_property
+    def staged(self) -> bool:
+        """Whether there is a program to be compiled, in which calls can be joined."""
+        return _staged()
+
 
 _fusion: contextvars.ContextVar[_Fusion | None] = contextvars.ContextVar("fusion", default=None)
 
 
 def fusing() -> bool:
-    """Whether calls are put off now."""
+    """Whether calls wait for the end of a chain now."""
     return _fusion.get() is not None
+
+
+def joins(share: bool) -> bool:
+    """Whether calls on traced arrays should be put off: all of a chain's, others if they are to be shared."""
+    fusion = _fusion.get()
+    return fusion.staged if fusion else share and _staged()
+
+
+def _staged() -> bool:
+    """Whether operations are recorded for a program to be compiled.
+
+    Under a `vmap` or `grad` that is not inside a `jit` they are not, but done one by one. What is shared there would be
+    compiled anew at each update, in five times as long as the operations take.
+    """
+    return isinstance(jax.lax.add(np.float32(0), np.float32(0)), jax.core.Tracer)
 
 
 def fusible(update: F) -> F:
@@ -119,13 +141,13 @@ def fusible(update: F) -> F:
 
 def run(origin: str, update: Callable[..., tuple[Any, Any]], updates: Any, *args: Any, **extra: Any) -> tuple[Any, Any]:
     """Call the update function of a transformation; if it is `fusible`, calls are put off till the outermost ends."""
-    outer, joins = _fusion.get(), getattr(update, "fusible", None) is update
-    if outer and joins:
+    outer, joining = _fusion.get(), getattr(update, "fusible", None) is update
+    if outer and joining:
         before, outer.origin = outer.origin, origin
         results = update(updates, *args, **extra)
         outer.origin = before
         return results
-    fusion = _Fusion(origin) if joins else None
+    fusion = _Fusion(origin) if joining else None
     token = _fusion.set(fusion)
     try:
         results = update(settle(updates) if outer and outer.used else updates, *args, **extra)

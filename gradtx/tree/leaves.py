@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast
-from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, settle
+from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, joins, settle
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
 
@@ -20,8 +20,8 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     place of tree k and keeps its dtype; the trees under `read` are only read. The function sees every array in at
     least float32 (complex64 if complex), so it does its arithmetic there whatever the storage.
 
-    Under a trace the function is traced once for each distinct combination of shapes and dtypes, and leaves that are
-    alike share one call in the lowered program.
+    In a program (under `jax.jit`) the function is traced once for each distinct combination of shapes and dtypes, and
+    leaves that are alike share one call. Otherwise it is called for each leaf, and nothing is compiled.
 
     Args:
       leaf: a function of one array per tree that returns one array per tree of `trees` (a tuple if several).
@@ -45,7 +45,7 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     rows: list[Row] = list(zip(*columns, strict=True))
     traced = any(isinstance(x, jax.core.Tracer | Deferred) for row in rows for x in row)
     call = _checked(leaf, len(trees), trees[0])
-    later = traced and (share or fusing())
+    later = traced and joins(share)
     outputs = _apply(_deferring(call, len(trees), share) if later else call, rows, len(trees), trees[0])
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:

@@ -138,7 +138,7 @@ def test_the_committed_table_meets_the_targets():
 
 def test_tuples_comments_and_narrow_types_in_program_text():
     def cond(x, flag):
-        return jax.lax.cond(flag, lambda x: (x * 2, x[0]), lambda x: (x, x[1]), x)
+        return jax.lax.cond(flag, lambda x: (x * 2, x + 1, x * x), lambda x: (x, x, x * 3), x)
 
     lowered = jax.jit(cond).lower(jax.ShapeDtypeStruct((64, 64), jnp.bfloat16), jax.ShapeDtypeStruct((), jnp.bool_))
     program = read_program(lowered.compile())

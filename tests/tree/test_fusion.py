@@ -101,6 +101,34 @@ def test_its_own_use_of_map_leaves_gives_arrays_too():
     agree(gradtx.chain(gradtx.scale_by_adam(), test_only_sine_of_half(), gradtx.scale(-1.0)))
 
 
+def test_apart_from_a_program_nothing_is_joined_as_it_would_be_compiled_each_time():
+    seen = []
+
+    @gradtx.transformation
+    def test_only_square():
+        @tree.fusible
+        def update(updates, state, params=None, **extra):
+            def leaf(g):
+                seen.append(g.shape)
+                return g * g
+
+            return tree.map_leaves(leaf, updates), state
+
+        return lambda params: gradtx.EmptyState(), update
+
+    tx = gradtx.chain(gradtx.scale(2.0), test_only_square(), gradtx.scale(0.5))
+
+    def update(grads):
+        return tx.update(grads, tx.init(PARAMS), PARAMS)[0]
+
+    twice = jax.tree.map(lambda g: jnp.stack([g, -g]), GRADS)
+    for function, grads in ((jax.vmap(update), twice), (lambda grads: jax.linearize(update, grads)[0], GRADS)):
+        for compiled, calls in ((jax.jit(function), 2), (function, 8)):
+            seen.clear()
+            chex.assert_trees_all_close(compiled(grads), jax.tree.map(lambda g: 2 * g * g, grads), rtol=1e-6)
+            assert len(seen) == calls
+
+
 @pytest.mark.parametrize("wrapper", [jax.jit, jax.checkpoint])
 def test_a_wrapped_update_gets_arrays(wrapper):
     inner = gradtx.trace(0.5)

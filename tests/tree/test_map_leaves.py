@@ -192,7 +192,7 @@ def test_short_functions_may_be_repeated_instead_of_shared():
     assert [str(e.primitive) for e in program.eqns] == ["mul"] * 4
 
 
-def test_traced_once_under_grad_and_vmap():
+def test_traced_once_under_grad_and_vmap_in_a_program_and_never_apart_from_one():
     traces = []
 
     def leaf(g):
@@ -203,12 +203,21 @@ def test_traced_once_under_grad_and_vmap():
         return sum(jnp.sum(x) for x in tree.map_leaves(leaf, leaves))
 
     leaves = [jnp.ones(3)] * 20
-    chex.assert_trees_all_equal(jax.grad(total)(leaves), [2 * jnp.ones(3)] * 20)
-    assert len(traces) <= 2
-    traces.clear()
-    batched = jax.vmap(lambda leaves: tree.map_leaves(leaf, leaves))([jnp.ones((4, 3))] * 20)
-    assert len(traces) == 1
-    assert batched[0].shape == (4, 3)
+
+    def batched(leaves):
+        return jax.vmap(lambda leaves: tree.map_leaves(leaf, leaves))(leaves)
+
+    for function, operands, results in (
+        (jax.grad(total), leaves, [2 * jnp.ones(3)] * 20),
+        (batched, [jnp.full((4, 3), 3.0)] * 20, [jnp.full((4, 3), 9.0)] * 20),
+    ):
+        traces.clear()
+        chex.assert_trees_all_equal(jax.jit(function)(operands), results)
+        assert len(traces) == 1
+        # By themselves they do operations one by one, and a function made for the occasion would be compiled each time.
+        traces.clear()
+        chex.assert_trees_all_equal(function(operands), results)
+        assert len(traces) == 20
 
 
 def test_eager_calls_compile_nothing():
