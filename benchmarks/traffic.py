@@ -67,7 +67,7 @@ TARGETS = {
     "yogi": 40, "radam": 40, "adamw, warm-up cosine": 40, "clip + adamw, warm-up cosine": 44, "lion": 28,
     "adabelief": 44, "nadam": 44, "amsgrad": 52, "adadelta": 48, "lion, bfloat16 mu": 22,
 }  # fmt: skip
-"""Bytes per parameter that must not be exceeded, with no temporaries but scalars, under any version of XLA."""
+"""Bytes per parameter that must not be exceeded, with no temporaries but scalars, with JAX 0.10.2 and later."""
 
 NUMBERS = ("bytes", "quiet bytes", "temporaries", "copies", "loops")
 """What `--check` compares: less is better."""

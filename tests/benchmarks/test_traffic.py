@@ -13,6 +13,8 @@ from benchmarks.program import Loop, compile_step, counted_bytes, read_program
 
 SMALL = (64, 64)
 ELEMENTS = traffic.LEAVES * 64 * 64
+SQUARES = 0 if jax.__version_info__ >= (0, 10, 2) else 8
+"""Bytes for each norm: XLA used to write the squares before it read them to add them up."""
 
 
 def compiled(tx):
@@ -20,21 +22,21 @@ def compiled(tx):
 
 
 @pytest.mark.parametrize(
-    ("tx", "expected"),
+    ("tx", "expected", "squares"),
     [
-        (gradtx.sgd(0.1), 12),
-        (gradtx.adam(0.1), 40),
-        (gradtx.lion(0.1), 28),
-        (gradtx.adabelief(0.1), 44),
-        (gradtx.adadelta(0.1), 48),
-        (gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1)), 44),
+        (gradtx.sgd(0.1), 12, 0),
+        (gradtx.adam(0.1), 40, 0),
+        (gradtx.lion(0.1), 28, 0),
+        (gradtx.adabelief(0.1), 44, 0),
+        (gradtx.adadelta(0.1), 48, 0),
+        (gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1)), 44, SQUARES),
     ],
     ids=repr,
 )
-def test_a_step_moves_what_the_floor_says_and_copies_nothing(tx, expected):
+def test_a_step_moves_what_the_floor_says_and_copies_nothing(tx, expected, squares):
     program = read_program(compiled(tx))
-    assert program.bytes / ELEMENTS == pytest.approx(expected, abs=0.1)
-    assert program.temporaries <= traffic.SCALARS
+    assert program.bytes / ELEMENTS == pytest.approx(expected + squares, abs=0.1)
+    assert program.temporaries <= traffic.SCALARS + squares / 2 * ELEMENTS
     assert program.copies == 0
     assert floor(tx, gradtx.apply_updates).per_output == expected
 
@@ -76,7 +78,7 @@ def test_floors():
 
 def test_rows_stand_beside_optax_and_skip_what_needs_more_gradients():
     row = traffic.measure(traffic.CHAINS["clip + lion"], SMALL)
-    assert row["optax"]["bytes"] > row["bytes"] == pytest.approx(row["floor"], abs=0.1)
+    assert row["optax"]["bytes"] > row["bytes"] == pytest.approx(row["floor"] + SQUARES, abs=0.1)
     assert traffic.measure(lambda m: m.heun(0.1), SMALL) is None
 
 
