@@ -335,7 +335,7 @@ def two_parts(p):
     "tx",
     [
         gradtx.partition({"a": lbfgs(), "b": gradtx.sgd(0.3)}),
-        gradtx.partition({"a": lbfgs(), "b": lbfgs(linesearch=scale_by_backtracking_linesearch(15))}),
+        gradtx.partition({"a": lbfgs(), "b": lbfgs(linesearch=scale_by_backtracking_linesearch(40))}),
         gradtx.lookahead(lbfgs(), sync_period=5, slow_step_size=0.8),
         gradtx.apply_if_finite(lbfgs()),
         chain(gradtx.identity(), lbfgs(memory_size=3), gradtx.scale(1.0)),
