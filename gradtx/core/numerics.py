@@ -1,6 +1,5 @@
 """Scalars every transformation needs: counters, bias corrections, and roots that are safe to differentiate."""
 
-import functools
 import math
 from typing import Any
 
@@ -55,14 +54,16 @@ def _sqrt_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[jax.Array, jax
     return root, jnp.where(positive, dx / (2 * jnp.where(positive, root, 1)), 0)
 
 
-# Compiled on its own, it costs an eager update one dispatch; under a trace it leaves none of its own.
-@functools.partial(jax.jit, inline=True)
+_compiled_sqrt = jax.jit(_sqrt)  # costs an eager update one dispatch
+
+
 def safe_sqrt(x: Any) -> jax.Array:
     """The square root, with derivative 0 instead of infinity at 0.
 
     A parameter whose gradient is exactly zero has second moment zero; the derivative of its update is then finite.
     """
-    return _sqrt(x)
+    root: jax.Array = _sqrt(x) if isinstance(x, jax.core.Tracer) else _compiled_sqrt(x)
+    return root
 
 
 def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
