@@ -12,6 +12,7 @@ from gradtx.core import (
     Pair,
     accepting_extras,
     as_transformation,
+    cond,
     increment,
     transformation,
     zero_count,
@@ -59,7 +60,7 @@ def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Up
             return otherwise(updates), state.inner_state
 
         due = decide(condition, "should_transform_fn", state.step, extra)
-        changed, inner_state = jax.lax.cond(due, run, skip)
+        changed, inner_state = cond(due, run, skip)
         return changed, ConditionalState(increment(state.step), inner_state)
 
     return init, update

@@ -1,6 +1,7 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
+from gradtx.core.control import cond, fold, while_loop
 from gradtx.core.evaluation import (
     grad_function,
     restrict,
@@ -79,11 +80,13 @@ __all__ = [
     "as_stored",
     "as_transformation",
     "complement_of_power",
+    "cond",
     "constant_schedule",
     "custom_schedule",
     "denominator",
     "divide_schedules",
     "expand",
+    "fold",
     "from_config",
     "from_functions",
     "get_hyperparams",
@@ -110,5 +113,6 @@ __all__ = [
     "value_and_ascent",
     "value_and_grad_function",
     "value_function",
+    "while_loop",
     "zero_count",
 ]

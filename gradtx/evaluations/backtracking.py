@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import Pair, transformation
+from gradtx.core import Pair, transformation, while_loop
 from gradtx.evaluations.linesearch import (
     LinesearchState,
     LinesearchStop,
@@ -135,5 +135,5 @@ def _search(
 
     first = jnp.minimum(jnp.where(last > 0, s.increase_factor * last, s.max_learning_rate), s.max_learning_rate)
     begin = _Progress(first, start, jnp.zeros((), jnp.int32), reason)
-    end = jax.lax.while_loop(lambda progress: progress.reason == 0, step, begin)
+    end = while_loop(lambda progress: progress.reason == 0, step, begin)
     return Outcome(end.best, end.evaluations, end.reason)

@@ -12,6 +12,8 @@ from gradtx.core import (
     Pair,
     as_transformation,
     complement_of_power,
+    cond,
+    fold,
     grad_function,
     increment,
     nonzero,
@@ -82,12 +84,12 @@ def hutchinson_diagonal(num_probes: int = 1) -> Pair:
         def leaf(total: jax.Array, z: jax.Array, hz: jax.Array) -> jax.Array:
             return total + jnp.real(jnp.conj(z) * hz)
 
-        def probe(total: Updates, key: jax.Array) -> tuple[Updates, None]:
+        def probe(total: Updates, key: jax.Array) -> Updates:
             z = _random_signs(key, part)
             _, hz = jax.jvp(grad_fn, (part,), (z,))
-            return tree.map_leaves(leaf, total, read=(z, hz)), None
+            return tree.map_leaves(leaf, total, read=(z, hz))
 
-        total, _ = jax.lax.scan(probe, tree.zeros_accumulator(part), jax.random.split(key, num_probes))
+        total = fold(probe, tree.zeros_accumulator(part), jax.random.split(key, num_probes))
         kept = tree.keep(updates, present)
         return tree.restore(tree.map_leaves(lambda _, t: t * (1 / num_probes), kept, read=(total,)), updates), state
 
@@ -218,7 +220,7 @@ def scale_by_sophia(
             average = lambda hhat, h: (hhat, b2 * h + (1 - b2) * jnp.real(hhat))  # noqa: E731
             return tree.map_leaves(average, hhat, state.nu)[1], hessian_state
 
-        nu, hessian_state = jax.lax.cond(due, refresh, lambda: (state.nu, state.hessian_state))
+        nu, hessian_state = cond(due, refresh, lambda: (state.nu, state.hessian_state))
         correct_mu = 1 / complement_of_power(b1, count) if bias_correction else 1.0
 
         def leaf(g: jax.Array, m: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:

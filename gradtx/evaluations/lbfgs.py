@@ -176,6 +176,7 @@ def _is_positive(curvature: jax.Array, moved: jax.Array, changed: jax.Array) -> 
     return curvature > precision * jnp.sqrt(moved) * jnp.sqrt(changed)
 
 
+@jax.jit  # apart from a program, the loops would be compiled at every update
 def _inverse_hessian_times(grads: Updates, state: ScaleByLbfgsState, finite: jax.Array) -> Updates:
     """The two loops: from the newest pair to the oldest, and back."""
     size = state.weights.shape[0]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx import tree
-from gradtx.core import apply_updates, value_and_ascent, value_and_grad_function, value_function, zero_count
+from gradtx.core import apply_updates, cond, value_and_ascent, value_and_grad_function, value_function, zero_count
 from gradtx.errors import ArgumentValueError, UnknownNameError, require_extra
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Count, Params, State, Updates
@@ -267,7 +267,7 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
         else:
             take = lambda: (stored.value, _at_numbers(stored.grad, params))  # noqa: E731
             usable = jnp.isfinite(stored.value) & all_finite(stored.grad)
-            value, grad = jax.lax.cond(usable, take, compute)
+            value, grad = cond(usable, take, compute)
         return value, jax.tree.map(_of_integers, grad, params, is_leaf=is_none)
 
     return value_and_grad

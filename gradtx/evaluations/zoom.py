@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import Pair, transformation
+from gradtx.core import Pair, transformation, while_loop
 from gradtx.evaluations.linesearch import (
     LinesearchState,
     LinesearchStop,
@@ -199,7 +199,7 @@ def _search(
         evaluations=jnp.zeros((), jnp.int32),
         reason=reason,
     )
-    end = jax.lax.while_loop(lambda progress: progress.reason == 0, step, begin)
+    end = while_loop(lambda progress: progress.reason == 0, step, begin)
     return Outcome(end.best, end.evaluations, end.reason)
 
 

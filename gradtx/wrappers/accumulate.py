@@ -2,11 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, as_transformation, cond, increment, transformation, zero_count
 from gradtx.typing import AtLeastOne, Count, Params, State, Updates
 
 
@@ -77,7 +76,7 @@ def accumulate(inner: GradientTransformation, every: AtLeastOne) -> Pair:
             return tree.zeros_like(updates), total, state.inner_state
 
         due = mini_step >= every
-        changed, acc_grads, inner_state = jax.lax.cond(due, make_update, wait)
+        changed, acc_grads, inner_state = cond(due, make_update, wait)
         gradient_step = jnp.where(due, increment(state.gradient_step), state.gradient_step)
         return changed, AccumulateState(jnp.where(due, 0, mini_step), gradient_step, acc_grads, inner_state)
 

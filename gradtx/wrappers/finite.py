@@ -13,6 +13,7 @@ from gradtx.core import (
     accepting_extras,
     as_transformation,
     complement_of_power,
+    cond,
     increment,
     transformation,
     zero_count,
@@ -30,7 +31,7 @@ def all_finite(updates: Updates) -> jax.Array:
 
 def _update_or_skip(skip: Any, run: Callable[[], tuple[Updates, State]], updates: Updates, state: State) -> Any:
     """The inner update, or zeros and the inner state exactly as it was; the inner update is not computed if skipped."""
-    return jax.lax.cond(skip, lambda: (tree.zeros_like(updates), state), run)
+    return cond(skip, lambda: (tree.zeros_like(updates), state), run)
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -98,7 +99,7 @@ def apply_if_finite(
             return tree.zeros_like(updates), state.inner_state, arrived
 
         arrived = all_finite(updates)
-        changed, inner_state, finite = jax.lax.cond(arrived | ~tolerated, run, skip)
+        changed, inner_state, finite = cond(arrived | ~tolerated, run, skip)
         finite = finite & arrived
         consecutive = jnp.where(finite, 0, increment(state.consecutive))
         skipped = jnp.where(finite | ~tolerated, state.skipped, increment(state.skipped))

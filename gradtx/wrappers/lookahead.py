@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, as_transformation, cond, increment, transformation, zero_count
 from gradtx.errors import ArgumentValueError, UnknownNameError, require_extra
 from gradtx.typing import AtLeastOne, Count, Fraction, Params, State, Updates
 
@@ -126,7 +126,7 @@ def lookahead(
 
         synced = steps >= sync_period
         operands = (updates, state.slow, inner_state, state.momenta)
-        updates, slow, inner_state, momenta = jax.lax.cond(synced, synchronise, lambda same: same, operands)
+        updates, slow, inner_state, momenta = cond(synced, synchronise, lambda same: same, operands)
         return updates, LookaheadState(jnp.where(synced, 0, steps), slow, momenta, inner_state)
 
     return init, update

@@ -15,6 +15,16 @@ from tests.conformance.cases import at, problem, step_once
 from tests.conformance.laws import close, law, programs, quick_jit
 
 FEW = 3
+COMPILED = []
+"""How long each compilation in this process took."""
+
+
+def _listen(event, duration, **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILED.append(duration)
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 @law(2)
@@ -34,6 +44,20 @@ def test_eager_equals_jit_scan_and_fori(name):
     for index in range(FEW, 20):
         jitted = case.step(*jitted, at(grads, index), index)
     close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
+
+
+@law(2)
+def test_eager_updates_compile_what_they_need_once(name):
+    tx, (params, grads) = programs(name).tx, problem()
+
+    def compilations():
+        before, carry = len(COMPILED), (params, tx.init(params))
+        for index in range(FEW):
+            carry = step_once(tx, *carry, at(grads, index), index)
+        return len(COMPILED) - before
+
+    compilations()
+    assert compilations() == 0
 
 
 @law(2)
