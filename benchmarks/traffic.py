@@ -59,6 +59,7 @@ CHAINS: dict[str, Callable[[Any], Any]] = {
     "ema_params(adam)": lambda m: m.ema_params(m.adam(0.1)) if m is gradtx else None,
     "accumulate(adam)": lambda m: m.accumulate(m.adam(0.1), 4) if m is gradtx else None,
     "apply_if_finite(adam)": lambda m: m.apply_if_finite(m.adam(0.1), 5),
+    "skip_large_updates(adam)": lambda m: m.skip_large_updates(m.adam(0.1)) if m is gradtx else None,
 }
 """The usual compositions, each as a function of the library, which is gradtx or Optax."""
 

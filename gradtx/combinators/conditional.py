@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import (
@@ -15,6 +14,7 @@ from gradtx.core import (
     cond,
     increment,
     transformation,
+    truth,
     zero_count,
 )
 from gradtx.errors import ArgumentTypeError
@@ -35,10 +35,7 @@ class ConditionalState(NamedTuple):
 
 def decide(condition: Callable[..., Any], argument: str, step: Any, extra: Mapping[str, Any]) -> jax.Array:
     """What a condition says of a step, bool []."""
-    holds = jnp.asarray(accepting_extras(condition)(step, **extra))
-    if holds.shape:
-        raise ArgumentTypeError(f"{argument} to return a single boolean", got=f"{holds.dtype}{list(holds.shape)}")
-    return holds.astype(bool)
+    return truth(accepting_extras(condition)(step, **extra), argument)
 
 
 def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Updates]) -> Pair:

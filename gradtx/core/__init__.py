@@ -1,7 +1,7 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
-from gradtx.core.control import cond, fold, while_loop
+from gradtx.core.control import cond, fold, truth, while_loop
 from gradtx.core.evaluation import (
     grad_function,
     restrict,
@@ -109,6 +109,7 @@ __all__ = [
     "sweep_axes",
     "to_config",
     "transformation",
+    "truth",
     "tunable",
     "value_and_ascent",
     "value_and_grad_function",

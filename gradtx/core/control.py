@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+
+from gradtx.errors import ArgumentTypeError
 
 T = TypeVar("T")
 
@@ -18,6 +21,18 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
         return (true_fun if pred else false_fun)(*operands)
     result: T = jax.lax.cond(pred, true_fun, false_fun, *operands)
     return result
+
+
+def truth(answer: Any, argument: str) -> jax.Array:
+    """What the function under the name of an argument returned, bool [].
+
+    Raises:
+      ArgumentTypeError: it is more than one boolean.
+    """
+    holds = jnp.asarray(answer)
+    if holds.shape:
+        raise ArgumentTypeError(f"{argument} to return a single boolean", got=f"{holds.dtype}{list(holds.shape)}")
+    return holds.astype(bool)
 
 
 def while_loop(cond_fun: Callable[[T], Any], body_fun: Callable[[T], T], init_val: T) -> T:

@@ -1,5 +1,7 @@
 """Guards skip what would do harm, and a skipped update leaves no trace."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,8 @@ HUGE = {"a": jnp.array([0.5, jnp.inf]), "b": jnp.array(2.0)}
 
 def run(tx, gradients, **extra):
     """Updates of each step, and the states, the first one included."""
-    update, states, results = jax.jit(tx.update), [tx.init(PARAMS)], []
+    functions = {name: extra.pop(name) for name, x in list(extra.items()) if callable(x)}
+    update, states, results = jax.jit(functools.partial(tx.update, **functions)), [tx.init(PARAMS)], []
     for g in gradients:
         updates, state = update(g, states[-1], PARAMS, **extra)
         results.append(updates)
@@ -60,6 +63,48 @@ def test_past_the_limit(past_limit, skipped):
     assert [int(s.consecutive) for s in states[1:]] == [1, 2, 3, 0, 1]
 
 
+def test_what_calls_a_function_is_computed_once():
+    calls = []
+
+    def value_fn(params):
+        calls.append(params)
+        return sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    def traces(tx):
+        calls.clear()
+        run(tx, [GOOD], value_fn=value_fn)
+        return len(calls)
+
+    assert traces(gradtx.apply_if_finite(gradtx.sam(gradtx.adam(0.1)))) == traces(gradtx.sam(gradtx.adam(0.1))) == 1
+    assert traces(gradtx.apply_if_finite(gradtx.adam(0.1))) == 0
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_what_calls_a_function_is_skipped_too(bad):
+    def value_fn(params):
+        return jnp.where(bad, jnp.nan, 1.0) * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    tx = gradtx.sam(gradtx.adam(0.1))
+    guarded, states = run(gradtx.apply_if_finite(tx), [GOOD], value_fn=value_fn)
+    plain, plain_states = run(tx, [GOOD], value_fn=value_fn)
+    expected = (jax.tree.map(jnp.zeros_like, PARAMS), plain_states[0]) if bad else (plain[0], plain_states[1])
+    chex.assert_trees_all_equal((guarded[0], states[1].inner_state), expected)
+    assert int(states[1].skipped) == bad
+
+
+def test_an_eager_update_is_computed_once():
+    inner, calls = gradtx.sgd(0.1), []
+
+    def update(*args, **extra):
+        calls.append(args)
+        return inner.update(*args, **extra)
+
+    tx = gradtx.apply_if_finite(gradtx.from_functions(inner.init, update))
+    updates, _ = tx.update(GOOD, tx.init(PARAMS), PARAMS)
+    chex.assert_trees_all_close(updates, jax.tree.map(lambda g: -0.1 * g, GOOD))
+    assert len(calls) == 1
+
+
 def test_limit_zero_skips_nothing():
     updates, _ = run(gradtx.apply_if_finite(gradtx.sgd(0.1), 0), [BAD])
     assert bool(jnp.isnan(updates[0]["a"][1]))
@@ -79,6 +124,15 @@ def test_skip_if_hands_updates_params_and_extras_to_the_predicate():
     chex.assert_trees_all_equal(high[1].inner_state, high[0].inner_state)
     assert (int(high[1].skipped), int(low[1].skipped)) == (1, 0)
     np.testing.assert_allclose(updates[0]["a"], -0.1 * GOOD["a"])
+
+
+def test_skip_if_takes_a_number_for_a_boolean_and_nothing_larger():
+    for number in (0, 1, 2):
+        updates, states = run(gradtx.skip_if(gradtx.sgd(0.1), lambda *_, n=number: jnp.array(n)), [GOOD])
+        assert (float(updates[0]["b"]) == 0, int(states[1].skipped)) == (number > 0, number > 0)
+    tx = gradtx.skip_if(gradtx.sgd(0.1), lambda updates, params: updates["a"] > 0)
+    with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"predicate to return a single boolean, got bool\[2\]"):
+        tx.update(GOOD, tx.init(PARAMS), PARAMS)
 
 
 def test_skip_if_wants_a_function():
