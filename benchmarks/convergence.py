@@ -91,7 +91,7 @@ def show(name: str, task: Task, rows: list[Row]) -> None:
             row["optimizer"],
             f"{row['rate']:g}",
             f"{row['steps to target']:.0f} ± {row['spread of steps']:.0f}" if reached else "not all",
-            f"{row['seconds to target']:.2f}" if reached else "",
+            f"{row['seconds to target']:.3g}" if reached else "",
             f"{row['final loss']:.4f} ± {row['spread of loss']:.4f}",
             "" if row["accuracy"] is None else f"{row['accuracy']:.3f}",
         )
