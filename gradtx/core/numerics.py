@@ -15,8 +15,8 @@ def zero_count() -> jax.Array:
 
 def increment(count: jax.Array) -> jax.Array:
     """The counter plus one, saturating at the largest int32."""
-    largest = np.iinfo(count.dtype).max
-    return jnp.where(count < largest, count + 1, largest)
+    more = count < np.iinfo(count.dtype).max
+    return jnp.add(count, more.astype(count.dtype))
 
 
 def complement_of_power(decay: Any, count: Any) -> Any:
@@ -85,6 +85,12 @@ def nonzero(x: jax.Array) -> jax.Array:
     return x + (x == 0).astype(x.dtype)
 
 
+def plus(x: jax.Array, eps: Any) -> jax.Array:
+    r""":math:`x + \epsilon` for x and :math:`\epsilon` of at least 0, and one more where that is zero."""
+    total = x if _is_number(eps) and eps == 0 else x + eps
+    return total if _is_above_zero(eps) else nonzero(total)
+
+
 def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
     r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and one more where that is as good as zero, as the numerator is.
 
@@ -92,8 +98,9 @@ def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
     every operation is traced, lowered and, eagerly, dispatched for each leaf.
     """
     inside = v if _is_number(eps_root) and eps_root == 0 else v + eps_root
-    total: jax.Array = safe_sqrt(inside) + eps
-    if _is_number(eps) and eps > 1e-28:
+    root: jax.Array = jnp.sqrt(inside) if _is_above_zero(eps_root) else safe_sqrt(inside)
+    total = root if _is_number(eps) and eps == 0 else root + eps
+    if _is_above_zero(eps) or _is_above_zero(eps_root):
         return total
     limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
     least: float = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
@@ -102,3 +109,8 @@ def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
 
 def _is_number(x: Any) -> bool:
     return isinstance(x, float | int)
+
+
+def _is_above_zero(x: Any) -> bool:
+    """Whether a number is known to be, by so much that its product with a float32 rounding error is."""
+    return _is_number(x) and x > 1e-28

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.registry import register
 from gradtx.core.value import Value, check_arguments
@@ -105,7 +106,18 @@ class Schedule(Value):
 
 def as_float(x: Any) -> jax.Array:
     """A number as an array in the default float dtype: float32, or float64 in x64 mode."""
-    return jnp.asarray(x, dtype=jnp.result_type(float))
+    dtype = jnp.result_type(float)
+    if isinstance(x, jax.Array):
+        return x if x.dtype == dtype and not x.aval.weak_type else x.astype(dtype)
+    return jnp.asarray(x, dtype)
+
+
+def as_number(x: Any) -> Any:
+    """A Python number in the default float dtype as NumPy has it, with which NumPy computes what is known at once.
+
+    Anything else is an array, as of `as_float`.
+    """
+    return np.asarray(x, jnp.result_type(float))[()] if isinstance(x, int | float) else as_float(x)
 
 
 def schedule(function: Callable[P, Callable[[Any], Any] | Stateful]) -> Callable[P, Schedule]:
@@ -205,7 +217,7 @@ def constant_schedule(value: Numeric) -> Callable[[Any], Any]:
       >>> gradtx.constant_schedule(0.5).sample(3).tolist()
       [0.5, 0.5, 0.5]
     """
-    return lambda step: jnp.broadcast_to(as_float(value), jnp.broadcast_shapes(jnp.shape(value), jnp.shape(step)))
+    return lambda step: jnp.broadcast_to(as_number(value), jnp.broadcast_shapes(jnp.shape(value), jnp.shape(step)))
 
 
 @schedule

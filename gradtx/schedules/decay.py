@@ -10,6 +10,7 @@ import numpy as np
 
 from gradtx.core import (
     as_float,
+    as_number,
     complement_of_power,
     nonzero,
     safe_sqrt,
@@ -33,15 +34,17 @@ def transition(init_value: Any, end_value: Any, shape: Shape, steps: Any, begin:
 
     def value(step: Any) -> jax.Array:
         weight = shape(remaining(step, steps, begin))
-        return weight * as_float(init_value) + (1 - weight) * as_float(end_value)
+        mean: jax.Array = weight * as_number(init_value) + (1 - weight) * as_number(end_value)
+        return mean
 
     return value
 
 
 def remaining(step: Any, steps: Any, begin: Any = 0) -> jax.Array:
     """The fraction of a transition that remains: 1 until `begin`, 0 from ``begin + steps``; without steps, a jump."""
-    length = jnp.maximum(as_float(steps), 0)
-    return jnp.clip((as_float(begin) + length - as_float(step)) / nonzero(length), 0, 1)
+    length = as_number(steps)
+    length = length * (length > 0).astype(length.dtype)
+    return jnp.clip((as_number(begin) + length - as_float(step)) / nonzero(length), 0, 1)
 
 
 def linear(x: jax.Array) -> jax.Array:
@@ -65,9 +68,9 @@ def polynomial(power: Any) -> Shape:
 
     def shape(x: jax.Array) -> jax.Array:
         positive = x > 0
-        return jnp.where(positive, jnp.where(positive, x, 1) ** as_float(power), 0)
+        return jnp.where(positive, jnp.where(positive, x, 1) ** as_number(power), 0)
 
-    return shape
+    return linear if isinstance(power, int | float) and power == 1 else shape
 
 
 SHAPES: dict[str, Shape] = {"linear": linear, "cosine": cosine, "1-sqrt": one_minus_sqrt}
@@ -168,7 +171,7 @@ def cosine_decay_schedule(
       - Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983
     """
     fall = cosine_transition(1, alpha, decay_steps, exponent)
-    return lambda step: as_float(init_value) * fall(step)
+    return lambda step: as_number(init_value) * fall(step)
 
 
 def cosine_transition(init_value: Any, end_value: Any, steps: Any, exponent: Any) -> StepFunction:
@@ -219,13 +222,13 @@ def exponential_decay(
 
     def value(step: Any) -> jax.Array:
         x = periods(step, transition_steps, transition_begin, staircase)
-        decayed = as_float(init_value) * growth(x * _log(decay_rate))
+        decayed = as_number(init_value) * growth(x * _log(decay_rate))
         return decayed if end_value is None else bounded(decayed)
 
     def bounded(decayed: jax.Array) -> jax.Array:
-        init, end, rate = as_float(init_value), as_float(end_value), as_float(decay_rate)
+        init, end, rate = as_number(init_value), as_number(end_value), as_number(decay_rate)
         falls = (rate < 1) == (init >= 0)
-        changes = (as_float(transition_steps) > 0) & (rate > 0)
+        changes = (as_number(transition_steps) > 0) & (rate > 0)
         stopped = jnp.where(falls, jnp.maximum(decayed, end), jnp.minimum(decayed, end))
         return jnp.where(changes, stopped, decayed)
 
@@ -258,7 +261,8 @@ def natural_exp_decay(
 
     def value(step: Any) -> jax.Array:
         x = periods(step, transition_steps, staircase=staircase)
-        return as_float(init_value) * growth(-as_float(decay_rate) * x)
+        decayed: jax.Array = as_number(init_value) * growth(-as_number(decay_rate) * x)
+        return decayed
 
     return value
 
@@ -291,17 +295,19 @@ def inverse_time_decay(
 
     def value(step: Any) -> jax.Array:
         x = periods(step, transition_steps, staircase=staircase)
-        return as_float(init_value) / (1 + as_float(decay_rate) * x)
+        decayed: jax.Array = as_number(init_value) / (1 + as_number(decay_rate) * x)
+        return decayed
 
     return value
 
 
 def periods(step: Any, steps: Any, begin: Any = 0, staircase: bool = False) -> jax.Array:
     """How many times `steps` steps have passed since `begin`; 0 if a period has no steps."""
-    passed = jnp.maximum(as_float(step) - as_float(begin), 0)
-    period = as_float(steps)
+    passed = jnp.maximum(as_float(step) - as_number(begin), 0)
+    period = as_number(steps)
     count = passed // nonzero(period) if staircase else passed / nonzero(period)
-    return jnp.where(period > 0, count, 0)
+    counted: jax.Array = count * (period > 0).astype(period.dtype)
+    return counted
 
 
 def growth(exponent: jax.Array) -> jax.Array:
@@ -344,6 +350,7 @@ def debiased_decay(decay: Decay) -> StepFunction:
         whole = complement_of_power(decay, t)
         # The limit at decay 1, which a number just below 1 becomes when it is rounded to float32.
         ratio = jnp.where(whole > 0, complement_of_power(decay, t - 1) / nonzero(whole), (t - 1) / t)
-        return as_float(decay) * ratio
+        factor: jax.Array = as_number(decay) * ratio
+        return factor
 
     return value

@@ -12,7 +12,7 @@ from gradtx.core import (
     complement_of_power,
     denominator,
     increment,
-    nonzero,
+    plus,
     safe_sqrt,
     transformation,
     zero_count,
@@ -138,7 +138,7 @@ def scale_by_rms(
 
         def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
             v = decay * v + (1 - decay) * abs_sq(g)
-            return g / _denominator(correct * v, eps, eps_in_sqrt), v
+            return g / _denominator(correct * v if bias_correction else v, eps, eps_in_sqrt), v
 
         updates, v = tree.map_leaves(leaf, updates, state.nu)
         return updates, ScaleByRmsState(count, v)
@@ -270,11 +270,12 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
         updates: Updates, state: ScaleByAdaDeltaState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            e_g = rho * e_g + (1 - rho) * abs_sq(g)
-            e_x = rho * e_x + (1 - rho) * abs_sq(g * safe_sqrt((e_x + eps) / nonzero(e_g + eps)))
+            square = (1 - rho) * abs_sq(g)
+            e_g = rho * e_g + square
+            e_x = rho * e_x + (1 - rho) * abs_sq(g * safe_sqrt((e_x + eps) / plus(e_g, eps)))
             # The same step by the new e_x alone: were two outputs to read the old one, XLA would copy it first.
             # Solving the line above for the old e_x and inserting it gives this; nothing in it cancels.
-            return g * safe_sqrt((e_x + rho * eps) / nonzero(rho * (e_g + eps) + (1 - rho) * abs_sq(g))), e_g, e_x
+            return g * safe_sqrt((e_x + rho * eps) / plus(rho * e_g + square, rho * eps)), e_g, e_x
 
         updates, e_g, e_x = tree.map_leaves(leaf, updates, state.e_g, state.e_x)
         return updates, ScaleByAdaDeltaState(e_g, e_x)

@@ -9,6 +9,7 @@ from gradtx import tree
 from gradtx.core import Pair, abs_sq, increment, leafwise, safe_sqrt, transformation, zero_count
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.transforms.axes import OutputAxis, as_axes, other_axes
+from gradtx.tree.arithmetic import cast
 from gradtx.typing import Count, EmptyState, NonNegative, Params, State, Updates
 
 
@@ -110,8 +111,9 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         factor = _factor(norm, max_norm)
         # If the norm is infinite, nothing must be left: an infinite element times a factor of zero would be NaN. Bounds
         # do that without a branch; a selection, which compilers move out of the loops, takes a tenth longer to compile.
-        limit = jnp.where(norm == jnp.inf, 0.0, jnp.inf)
-        updates = tree.map_leaves(lambda g: factor * _bounded(g, limit), updates)
+        high = jnp.where(norm == jnp.inf, 0.0, jnp.inf)
+        low = -high
+        updates = tree.map_leaves(lambda g: factor * _bounded(g, low, high), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)
         return updates, ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped)
 
@@ -129,12 +131,11 @@ def _require_part(updates: Updates, whole: Updates) -> None:
         )
 
 
-def _bounded(g: jax.Array, limit: jax.Array) -> jax.Array:
-    """The elements, real and imaginary parts apart, between plus and minus a limit."""
+def _bounded(g: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """The elements, real and imaginary parts apart, between two bounds."""
     if jnp.iscomplexobj(g):
-        return jax.lax.complex(_bounded(g.real, limit), _bounded(g.imag, limit))
-    limit = limit.astype(g.dtype)
-    return jax.lax.clamp(-limit, g, limit)
+        return jax.lax.complex(_bounded(g.real, low, high), _bounded(g.imag, low, high))
+    return jax.lax.clamp(cast(low, g.dtype), g, cast(high, g.dtype))
 
 
 def _factor(norm: jax.Array, bound: Any) -> jax.Array:

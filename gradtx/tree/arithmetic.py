@@ -61,10 +61,26 @@ def cast(x: Any, dtype: Any) -> jax.Array:
     return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
 
 
+# Two forms of an operation: traced, one of `jax.lax` takes a quarter to half of the time; eagerly, twice as long.
+
+
 def add(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The sum; of two arrays of one kind in the form that takes a quarter of the time to trace."""
-    alike = x.dtype == y.dtype and x.shape == y.shape
-    return jax.lax.add(x, y) if alike else x + y
+    """The sum."""
+    return jax.lax.add(x, y) if _traced_alike(x, y) else x + y
+
+
+def multiply(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The product."""
+    return jax.lax.mul(x, y) if _traced_alike(x, y) else x * y
+
+
+def sum_elements(x: jax.Array) -> jax.Array:
+    """The sum of all elements."""
+    return jax.lax.reduce_sum(x, range(x.ndim)) if isinstance(x, jax.core.Tracer) else jnp.sum(x)
+
+
+def _traced_alike(x: jax.Array, y: jax.Array) -> bool:
+    return isinstance(x, jax.core.Tracer) and x.dtype == y.dtype and x.shape == y.shape
 
 
 def cast_like(tree: Any, other: Any) -> Any:

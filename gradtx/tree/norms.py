@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.tree.arithmetic import accumulator_dtype, add, cast
+from gradtx.tree.arithmetic import accumulator_dtype, add, cast, multiply, sum_elements
 from gradtx.tree.fusion import settle
 from gradtx.tree.paths import absent, flatten_like, is_none
 
@@ -17,11 +17,11 @@ def squared_norm(tree: Any) -> jax.Array:
     def leaf(x: Any) -> jax.Array:
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         x = cast(x, accumulator_dtype(x.dtype))
-        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else jax.lax.mul(x, x)
-        return jax.lax.reduce_sum(squares, range(squares.ndim))
+        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else multiply(x, x)
+        return sum_elements(squares)
 
     sums = [leaf(x) for x in jax.tree.leaves(settle(tree)) if not absent(x)]
-    return functools.reduce(add, sums, jnp.zeros((), jnp.float32))
+    return functools.reduce(add, sums or [jnp.zeros((), jnp.float32)])
 
 
 def global_norm(tree: Any) -> jax.Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from gradtx.core import abs_sq, complement_of_power, increment, nonzero, safe_sqrt, zero_count
+from gradtx.core import abs_sq, complement_of_power, denominator, increment, nonzero, plus, safe_sqrt, zero_count
 
 LARGEST = np.iinfo(np.int32).max
 DECAYS = [0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 0.999999]
@@ -80,3 +80,33 @@ def test_safe_sqrt():
 
 def test_nonzero():
     assert nonzero(jnp.array([0.0, -0.0, 2.0, -3.0])).tolist() == [1.0, 1.0, 2.0, -3.0]
+
+
+def test_plus_is_zero_nowhere():
+    x = jnp.array([0.0, 2.0])
+    assert plus(x, 0.5).tolist() == [0.5, 2.5]
+    for zero in (0.0, 0, jnp.array(0.0), 1e-60):
+        assert plus(x, zero).tolist() == [1.0, 2.0]
+        assert jax.jit(plus)(x, zero).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(("eps", "eps_root"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.5, 0.25), (1e-60, 1e-60)])
+def test_denominators_are_zero_nowhere_and_have_finite_slopes(eps, eps_root, traced):
+    v = jnp.array([0.0, 1e-30, 4.0])
+    if traced:
+        eps, eps_root = jnp.float32(eps), jnp.float32(eps_root)
+    expected = np.sqrt(np.array([0.0, 1e-30, 4.0]) + float(eps_root)) + float(eps)
+    expected[0] = expected[0] if expected[0] > 1e-20 else 1.0
+    for function in (denominator, jax.jit(denominator)):
+        np.testing.assert_allclose(function(v, eps, eps_root), expected, rtol=1e-6)
+    assert jnp.isfinite(jax.vmap(jax.grad(denominator), (0, None, None))(v, eps, eps_root)).all()
+
+
+@pytest.mark.parametrize("known", [1e-8, 1e-3])
+def test_a_known_eps_needs_no_guard(known):
+    def operations(*eps):
+        return len(jax.make_jaxpr(lambda v: denominator(v, *eps))(jnp.ones(2)).eqns)
+
+    assert operations(known) == operations(0.0, known) == 2
+    assert operations(0.0) == 4

@@ -10,7 +10,7 @@ import pytest
 
 import gradtx
 from gradtx import Stateful
-from gradtx.core import as_float, as_schedule
+from gradtx.core import as_float, as_number, as_schedule
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.typing import Fraction, Numeric
 
@@ -215,3 +215,20 @@ def test_stateful_schedules_drive_a_transformation(combine):
     updates, state = tx.update(params, state, params)  # nothing observed: the rate stays
     assert updates.item() == -factor
     chex.assert_trees_all_equal(jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), state), structure)
+
+
+def test_python_numbers_are_computed_with_before_anything_is_traced(x64):
+    assert as_number(0.1).dtype == as_float(0.1).dtype == jnp.float64
+    assert isinstance(as_number(1), np.number)
+    assert isinstance(as_number(jnp.array(1)), jax.Array)
+    schedule = gradtx.linear_schedule(1.0, 0.0, 10, 5)
+    assert len(jax.make_jaxpr(schedule)(3).eqns) < 12
+    assert len(jax.make_jaxpr(lambda tx, n: tx(n))(schedule, 3).eqns) > 12
+
+
+@pytest.mark.parametrize("step", [0, 3, np.int32(3), jnp.array(3)])
+def test_values_are_arrays(step):
+    for schedule in (gradtx.constant_schedule(0.5), gradtx.linear_schedule(1.0, 0.5, 10)):
+        value = schedule(step)
+        assert isinstance(value, jax.Array)
+        assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, False)
