@@ -69,13 +69,14 @@ def safe_sqrt(x: Any) -> jax.Array:
 def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
     """The array rounded to the dtype in which it will be stored, in its own dtype (unchanged if `dtype` is None).
 
-    What is computed from it then reads the stored array, and not what the array was made of. The first rounding is
-    explicit because XLA may leave out a cast to a narrow dtype and back.
+    What is computed from it then reads the stored array, and not what the array was made of. In a program, the first
+    rounding is explicit, because XLA may leave out a cast to a narrow dtype and back.
     """
     if dtype is None or jnp.iscomplexobj(x) or jnp.dtype(dtype).itemsize >= x.dtype.itemsize:
         return x
     narrow: Any = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
-    if narrow.bits == 16:  # formats of 8 bits have no infinity, or other exponents than reduce_precision knows
+    # Formats of 8 bits have no infinity, or other exponents than reduce_precision knows.
+    if narrow.bits == 16 and isinstance(x, jax.core.Tracer):
         x = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
     return x.astype(dtype).astype(x.dtype)
 

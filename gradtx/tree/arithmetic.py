@@ -58,7 +58,8 @@ def zeros_like(tree: Any) -> Any:
 def cast(x: Any, dtype: Any) -> jax.Array:
     """A number as an array of a dtype, never weakly typed; an array that is so already stays as it is."""
     array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
+    aval = array.aval
+    return array if aval.dtype == dtype and not aval.weak_type else array.astype(dtype)
 
 
 # Two forms of an operation: traced, one of `jax.lax` takes a quarter to half of the time; eagerly, twice as long.

@@ -12,6 +12,8 @@ from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, joins, settle
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
+_ARRAYS = (jax.Array, Deferred)
+
 
 def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
@@ -63,11 +65,11 @@ def _apply(call: Callable[[int, Row], Row], rows: list[Row], kept: int, tree: An
             outputs.append(row[:kept])
             continue
         for x in row:
-            if not isinstance(x, jax.Array | Deferred):
+            if not isinstance(x, _ARRAYS):
                 row = _arrays(tree, index, row)
                 break
         shape = row[0].shape
-        for x in row:
+        for x in row[1:]:
             if x.shape != shape:
                 raise _shape_error(tree, index, row)
         outputs.append(call(index, row))
@@ -88,8 +90,9 @@ def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
         outputs = tuple([cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
+        shape = row[0].shape
         for y in outputs:
-            if y.shape != row[0].shape:
+            if y.shape != shape:
                 raise _output_error(tree, index, row, outputs)
         return outputs
 
