@@ -208,6 +208,8 @@ def _unit(vector: Updates) -> tuple[Updates, jax.Array, jax.Array]:
     size = jnp.where(proper, jnp.clip(largest, tiny, 1 / tiny), 1)  # its reciprocal is an ordinary number
     scaled = tree.map_leaves(lambda v: v * (1 / size), vector)
     norm = tree.global_norm(scaled)
+    # On XLA's CPU backend, the largest of 5000 numbers ignores a NaN (JAX 0.10 to 0.12); a sum does not.
+    proper = proper & jnp.isfinite(norm)
     factor = 1 / nonzero(norm)
     unit = tree.map_leaves(lambda v: jnp.where(proper, factor * v, 0), scaled)
     return unit, size * norm, proper
