@@ -22,13 +22,14 @@ from gradtx.core import (
     zero_count,
 )
 from gradtx.errors import ArgumentTypeError
-from gradtx.tree.paths import absent, is_none
+from gradtx.tree.paths import absent, flatten_like, is_none
 from gradtx.typing import AtLeastOne, Count, Decay, NonNegative, Params, State, Updates
 
 
-def all_finite(*trees: Updates) -> jax.Array:
+def all_finite(first: Updates, *others: Updates) -> jax.Array:
     """Whether every element of every leaf of some trees of one structure is finite, bool []; True for empty trees."""
-    rows = zip(*(jax.tree.leaves(t, is_leaf=is_none) for t in trees), strict=True)
+    leaves, treedef = jax.tree.flatten(first, is_leaf=is_none)
+    rows = zip(leaves, *(flatten_like(first, treedef, other, "the result") for other in others), strict=True)
     # One reduction for a leaf of all trees, so that what computes one of them from another is read once.
     finite = [functools.reduce(operator.and_, [jnp.isfinite(x) for x in row if not absent(x)], True) for row in rows]
     return jnp.array([jnp.all(x) for x in finite], bool).all()

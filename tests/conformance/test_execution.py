@@ -46,6 +46,12 @@ def test_eager_equals_jit_scan_and_fori(name):
     close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
 
 
+def test_compilations_are_heard():
+    before = len(COMPILED)
+    jax.jit(lambda x: x + 1)(0)
+    assert len(COMPILED) == before + 1
+
+
 @law(2)
 def test_eager_updates_compile_what_they_need_once(name):
     tx, (params, grads) = programs(name).tx, problem()

@@ -105,6 +105,15 @@ def test_an_eager_update_is_computed_once():
     assert len(calls) == 1
 
 
+def test_a_result_of_another_structure_is_an_error_that_names_the_leaf():
+    inner = gradtx.from_functions(
+        lambda params: (), lambda updates, state, params=None, **_: ({"a": updates["a"]}, state)
+    )
+    tx = gradtx.apply_if_finite(inner)
+    with pytest.raises(gradtx.errors.TreeMismatchError, match=r"the result, got an extra leaf at \['b'\]"):
+        tx.update(GOOD, tx.init(PARAMS), PARAMS)
+
+
 def test_limit_zero_skips_nothing():
     updates, _ = run(gradtx.apply_if_finite(gradtx.sgd(0.1), 0), [BAD])
     assert bool(jnp.isnan(updates[0]["a"][1]))
