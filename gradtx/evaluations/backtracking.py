@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.core import Pair, transformation, while_loop
 from gradtx.evaluations.linesearch import (
+    Last,
     LinesearchState,
     LinesearchStop,
     Outcome,
@@ -63,14 +64,14 @@ def scale_by_backtracking_linesearch(
       slope_rtol: :math:`c`, in [0, 1).
       decrease_factor: :math:`b`, in (0, 1).
       increase_factor: :math:`a`, at least 1: how much more than the last time is tried first. After a zero step the
-        search begins at the largest rate.
+        search goes on where that one ended.
       max_learning_rate: :math:`\eta_{\max}`, more than 0.
       atol: :math:`\epsilon`, at least 0.
       rtol: :math:`\delta`, at least 0.
       store_grad: compute the gradient with each value and keep that of the last point, for `value_and_grad_from_state`.
 
     State:
-      `LinesearchState`: six scalars; 4 bytes per float32 parameter more with ``store_grad``.
+      `LinesearchState`: seven scalars; 4 bytes per float32 parameter more with ``store_grad``.
 
     Raises:
       MissingExtraError: `update` was called without ``params``, or without a function.
@@ -116,7 +117,7 @@ class _Progress(NamedTuple):
 
 
 def _search(
-    at: Callable[[jax.Array], Point], start: Point, reason: jax.Array, last: jax.Array, settings: _Settings
+    at: Callable[[jax.Array], Point], start: Point, reason: jax.Array, last: Last, settings: _Settings
 ) -> Outcome:
     s = settings
     allowance = s.rtol * jnp.abs(start.value) + s.atol
@@ -133,7 +134,8 @@ def _search(
         trial = s.decrease_factor * progress.trial
         return _Progress(trial, choose(enough | better, new, progress.best), evaluations, stop)
 
-    first = jnp.minimum(jnp.where(last > 0, s.increase_factor * last, s.max_learning_rate), s.max_learning_rate)
+    first = jnp.where(last.learning_rate > 0, s.increase_factor * last.learning_rate, last.trial)
+    first = jnp.where(first > 0, jnp.minimum(first, s.max_learning_rate), s.max_learning_rate)  # it may underflow
     begin = _Progress(first, start, jnp.zeros((), jnp.int32), reason)
     end = while_loop(lambda progress: progress.reason == 0, step, begin)
-    return Outcome(end.best, end.evaluations, end.reason)
+    return Outcome(end.best, end.evaluations, end.reason, end.trial)

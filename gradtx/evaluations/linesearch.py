@@ -47,6 +47,8 @@ class LinesearchState(NamedTuple):
 
     Attributes:
       learning_rate: what the last search multiplied its updates by, float []; 0 for no step, and 1 before the first.
+      trial: what it would have tried next, float []: there the next search goes on if this one took no step; 1 before
+        the first.
       value: the function at the params plus the step; infinite before the first search.
       grad: its gradient there, like the params, in accumulator dtype; an empty tuple if it is not stored.
       evaluations: how often the last search called the function, with or without its gradient, int32 [].
@@ -56,6 +58,7 @@ class LinesearchState(NamedTuple):
     """
 
     learning_rate: jax.Array
+    trial: jax.Array
     value: jax.Array
     grad: Updates
     evaluations: Count
@@ -81,16 +84,24 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a search found: a point, how often the function was called, and a code of `LinesearchStop`."""
+    """What a search found: a point, how often the function was called, a code of `LinesearchStop`, and the next trial."""
 
     point: Point
     evaluations: jax.Array
     reason: jax.Array
+    trial: jax.Array
 
 
-Search = Callable[[Callable[[jax.Array], Point], Point, jax.Array, jax.Array, Any], Outcome]
-"""``search(at, start, reason, last, settings)``: along the ray `at` from `start`, where `last` was the rate of the
-search before. If `reason` is not 0 there is nothing to search."""
+class Last(NamedTuple):
+    """The rate of the search before, 0 if it took no step, and that which it would have tried next."""
+
+    learning_rate: jax.Array
+    trial: jax.Array
+
+
+Search = Callable[[Callable[[jax.Array], Point], Point, jax.Array, Last, Any], Outcome]
+"""``search(at, start, reason, last, settings)``: along the ray `at` from `start`. If `reason` is not 0 there is nothing
+to search."""
 
 
 def number(x: Any) -> jax.Array:
@@ -103,7 +114,7 @@ def init_search(params: Params, *, store_grad: bool) -> LinesearchState:
     grad = tree.zeros_accumulator(params) if store_grad else ()
     zero = jnp.zeros((), jnp.result_type(float))
     return LinesearchState(
-        zero + 1, zero + jnp.inf, grad, zero_count(), zero_count(), zero_count(), jnp.zeros((), bool)
+        zero + 1, zero + 1, zero + jnp.inf, grad, zero_count(), zero_count(), zero_count(), jnp.zeros((), bool)
     )
 
 
@@ -127,7 +138,8 @@ def update_search(
     kept = jax.lax.stop_gradient(_like(grad, state.grad) if has_grad else state.grad)
     start = Point(zero, number(value) + zero, slope, kept)
     settings = jax.tree.map(number, settings)
-    point, evaluations, reason = search(at, start, _before(start), jax.lax.stop_gradient(state.learning_rate), settings)
+    last = jax.lax.stop_gradient(Last(state.learning_rate, state.trial))
+    point, evaluations, reason, trial = search(at, start, _before(start), last, settings)
 
     scaled = _scaled(updates, point.learning_rate)
     here = apply_updates(params, scaled)
@@ -139,7 +151,7 @@ def update_search(
         state.total_evaluations + evaluations,
     )
     failed = reason >= LinesearchStop.MAX_LEARNING_RATE
-    return scaled, LinesearchState(point.learning_rate, new_value, new_grad, evaluations, total, reason, failed)
+    return scaled, LinesearchState(point.learning_rate, trial, new_value, new_grad, evaluations, total, reason, failed)
 
 
 def _start(params: Params, state: LinesearchState, extra: Mapping[str, Any]) -> tuple[Any, Updates, int]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.core import Pair, transformation, while_loop
 from gradtx.evaluations.linesearch import (
+    Last,
     LinesearchState,
     LinesearchStop,
     Outcome,
@@ -80,10 +81,10 @@ def scale_by_zoom_linesearch(
       approx_dec_rtol: :math:`c_3`, at least 0; ``None`` for the first condition alone.
       stepsize_precision: an interval shorter than this part of its larger end is not divided further; at least 0.
       initial_guess_strategy: the first point tried: ``"one"``, right for Newton's and quasi-Newton directions, or
-        ``"keep"`` what the last search found (1 after a zero step).
+        ``"keep"`` what the last search found. After a zero step the search goes on in the interval it had found.
 
     State:
-      `LinesearchState`: 4 bytes per float32 parameter, and six scalars.
+      `LinesearchState`: 4 bytes per float32 parameter, and seven scalars.
 
     Raises:
       MissingExtraError: `update` was called without ``params``, or without a function.
@@ -121,9 +122,9 @@ def scale_by_zoom_linesearch(
     def update(
         updates: Updates, state: LinesearchState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        def search(at: Any, start: Point, reason: jax.Array, last: jax.Array, s: _Settings) -> Outcome:
-            guess = jnp.where(last > 0, last, 1) if initial_guess_strategy == "keep" else jnp.ones_like(last)
-            return _search(at, start, reason, guess, s)
+        def search(at: Any, start: Point, reason: jax.Array, last: Last, s: _Settings) -> Outcome:
+            found = last.learning_rate if initial_guess_strategy == "keep" else jnp.ones_like(last.learning_rate)
+            return _search(at, start, reason, jnp.where(last.learning_rate > 0, found, last.trial), s)
 
         return update_search(search, settings, updates, state, params, extra)
 
@@ -200,7 +201,8 @@ def _search(
         reason=reason,
     )
     end = while_loop(lambda progress: progress.reason == 0, step, begin)
-    return Outcome(end.best, end.evaluations, end.reason)
+    trial = jnp.where(jnp.isfinite(end.width), end.trial, begin.trial)
+    return Outcome(end.best, end.evaluations, end.reason, trial)
 
 
 def _decreased(new: Point, start: Point, s: _Settings) -> Any:

@@ -111,7 +111,7 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         factor = _factor(norm, max_norm)
         # If the norm is infinite, nothing must be left: an infinite element times a factor of zero would be NaN. Bounds
         # do that without a branch; a selection, which compilers move out of the loops, takes a tenth longer to compile.
-        high = jnp.where(norm == jnp.inf, 0.0, jnp.inf)
+        high = jnp.where(norm == jnp.inf, 0.0, jnp.inf).astype(norm.dtype)
         low = -high
         updates = tree.map_leaves(lambda g: factor * _bounded(g, low, high), updates)
         clipped = jnp.where(norm > max_norm, increment(state.clipped), state.clipped)

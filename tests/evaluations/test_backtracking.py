@@ -88,12 +88,35 @@ def test_trajectories_are_optaxs(arguments, x64):
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_after_a_zero_step_the_search_begins_at_the_largest_rate():
+def test_after_a_zero_step_the_next_search_goes_on_at_the_next_rate():
+    # Rates up to 0.01 decrease 100 p^2; three points a step are 1, 0.5, ..., and 2^-7 is the second of the third step.
+    search = scale_by_backtracking_linesearch(2, decrease_factor=0.5, increase_factor=3.0)
+    p = jnp.float32(1.0)
+    state, seen = search.init(p), []
+    for _ in range(3):
+        _, state = search.update(-200 * p, state, p, value_fn=lambda p: 100 * p**2)
+        seen.append((float(state.learning_rate), float(state.trial), int(state.evaluations)))
+    assert seen == [(0.0, 2.0**-3, 4), (0.0, 2.0**-6, 4), (2.0**-7, 2.0**-8, 3)]
+
+
+def test_a_rate_that_has_become_zero_begins_at_the_largest():
     search = scale_by_backtracking_linesearch(5, max_learning_rate=0.5)
     p = jnp.float32(1.0)
-    state = search.init(p)._replace(learning_rate=jnp.float32(0.0))
+    state = search.init(p)._replace(learning_rate=jnp.float32(0.0), trial=jnp.float32(0.0))
     _, state = search.update(jnp.float32(-1.0), state, p, value_fn=lambda p: p**2)
     assert float(state.learning_rate) == 0.5
+
+
+def test_an_update_without_a_search_keeps_the_place():
+    search = scale_by_backtracking_linesearch(20, decrease_factor=0.5, increase_factor=2.0)
+    p = jnp.float32(1.0)
+    _, state = search.update(-200 * p, search.init(p), p, value_fn=lambda p: 100 * p**2)
+    assert float(state.learning_rate) == 2.0**-7
+    for slope in (jnp.nan, 200.0, 0.0):
+        _, state = search.update(jnp.float32(slope), state, p, value_fn=lambda p: 100 * p**2)
+        assert (float(state.learning_rate), float(state.trial)) == (0.0, 2.0**-6)
+    _, state = search.update(-200 * p, state, p, value_fn=lambda p: 100 * p**2)
+    assert (float(state.learning_rate), int(state.evaluations)) == (2.0**-7, 3)
 
 
 def test_a_negative_value_does_not_turn_the_tolerance_round():

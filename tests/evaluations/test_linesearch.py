@@ -166,6 +166,32 @@ def test_beyond_a_radius_of_nan_it_steps_back(search):
         assert parabola(p) < before
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        scale_by_zoom_linesearch(2),
+        scale_by_zoom_linesearch(2, initial_guess_strategy="one"),
+        scale_by_backtracking_linesearch(0),
+        scale_by_backtracking_linesearch(3),
+    ],
+    ids=repr,
+)
+def test_searches_of_few_points_get_on_over_several_steps(search):
+    # Only rates below 2e-4 decrease it. A search that began anew at each step would fail at each step.
+    def loss(p):
+        return 1e4 * jnp.sum(p**2)
+
+    tx = chain(gradtx.sgd(1.0), search)
+
+    def step(carry, _):
+        p, state = carry
+        updates, state = tx.update(jax.grad(loss)(p), state, p, value_fn=loss)
+        return (p + updates, state), None
+
+    (p, _), _ = jax.lax.scan(step, (P, tx.init(P)), length=150)
+    assert loss(p) < 1e-3 * loss(P)
+
+
 def test_an_unbounded_function_runs_out_of_steps_at_a_finite_point():
     tx, p = lbfgs(), P
     state = tx.init(p)
