@@ -81,7 +81,7 @@ def scale_by_zoom_linesearch(
       approx_dec_rtol: :math:`c_3`, at least 0; ``None`` for the first condition alone.
       stepsize_precision: an interval shorter than this part of its larger end is not divided further; at least 0.
       initial_guess_strategy: the first point tried: ``"one"``, right for Newton's and quasi-Newton directions, or
-        ``"keep"`` what the last search found. After a zero step the search goes on in the interval it had found.
+        ``"keep"`` what the last search found. After a zero step, that goes on in the interval which had been found.
 
     State:
       `LinesearchState`: 4 bytes per float32 parameter, and seven scalars.
@@ -123,8 +123,8 @@ def scale_by_zoom_linesearch(
         updates: Updates, state: LinesearchState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def search(at: Any, start: Point, reason: jax.Array, last: Last, s: _Settings) -> Outcome:
-            found = last.learning_rate if initial_guess_strategy == "keep" else jnp.ones_like(last.learning_rate)
-            return _search(at, start, reason, jnp.where(last.learning_rate > 0, found, last.trial), s)
+            kept = jnp.where(last.learning_rate > 0, *last)
+            return _search(at, start, reason, kept if initial_guess_strategy == "keep" else jnp.ones_like(kept), s)
 
         return update_search(search, settings, updates, state, params, extra)
 

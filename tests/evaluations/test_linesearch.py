@@ -168,12 +168,7 @@ def test_beyond_a_radius_of_nan_it_steps_back(search):
 
 @pytest.mark.parametrize(
     "search",
-    [
-        scale_by_zoom_linesearch(2),
-        scale_by_zoom_linesearch(2, initial_guess_strategy="one"),
-        scale_by_backtracking_linesearch(0),
-        scale_by_backtracking_linesearch(3),
-    ],
+    [scale_by_zoom_linesearch(2), scale_by_backtracking_linesearch(0), scale_by_backtracking_linesearch(3)],
     ids=repr,
 )
 def test_searches_of_few_points_get_on_over_several_steps(search):
