@@ -84,7 +84,7 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a search found: a point, how often the function was called, a code of `LinesearchStop`, and the next trial."""
+    """What a search found: a point, how often it called the function, a `LinesearchStop`, and the next trial."""
 
     point: Point
     evaluations: jax.Array

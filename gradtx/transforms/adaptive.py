@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx import tree
 from gradtx.core import (
@@ -211,10 +212,9 @@ def scale_by_stddev(
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = decay * m + (1 - decay) * g
             v = decay * v + (1 - decay) * abs_sq(g)
-            mean_square = correct * v
             # Where squares overflow, the variance is infinite and the update 0, not infinity minus infinity.
-            variance = mean_square - jnp.where(mean_square < jnp.inf, abs_sq(correct * m), 0)
-            variance = jnp.maximum(variance, 0)
+            square_mean = jnp.minimum(abs_sq(correct * m), np.finfo(v.dtype).max)
+            variance = jnp.maximum(correct * v - square_mean, 0)
             return g / _denominator(variance, eps, eps_in_sqrt), m, v
 
         updates, m, v = tree.map_leaves(leaf, updates, state.mu, state.nu)
