@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gradtx import tree
 from gradtx.core import (
     GradientTransformation,
     Pair,
@@ -13,11 +12,12 @@ from gradtx.core import (
     as_transformation,
     cond,
     increment,
+    require_function,
     transformation,
     truth,
     zero_count,
+    zero_updates,
 )
-from gradtx.errors import ArgumentTypeError
 from gradtx.typing import Count, Params, State, Updates
 
 
@@ -38,11 +38,10 @@ def decide(condition: Callable[..., Any], argument: str, step: Any, extra: Mappi
     return truth(accepting_extras(condition)(step, **extra), argument)
 
 
-def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Updates]) -> Pair:
-    """The inner transformation where the condition holds; elsewhere a function of the updates, and the old state."""
+def _conditionally(inner: Any, condition: Any, otherwise: Callable[..., Updates]) -> Pair:
+    """The inner transformation where the condition holds; elsewhere other updates, and the old state."""
     member = as_transformation(inner, "inner to be a transformation")
-    if not callable(condition):
-        raise ArgumentTypeError("should_transform_fn to be a function of the step", got=repr(condition))
+    require_function(condition, "should_transform_fn", "step")
 
     def init(params: Params) -> ConditionalState:
         return ConditionalState(zero_count(), member.init(params))
@@ -54,7 +53,7 @@ def _conditionally(inner: Any, condition: Any, otherwise: Callable[[Updates], Up
             return member.update(updates, state.inner_state, params, **extra)
 
         def skip() -> tuple[Updates, State]:
-            return otherwise(updates), state.inner_state
+            return otherwise(run, updates, params), state.inner_state
 
         due = decide(condition, "should_transform_fn", state.step, extra)
         changed, inner_state = cond(due, run, skip)
@@ -96,7 +95,7 @@ def conditionally_transform(inner: GradientTransformation, should_transform_fn: 
 
     Differences from Optax: the condition gets the extras it names, so there is no ``forward_extra_args``.
     """
-    return _conditionally(inner, should_transform_fn, lambda updates: updates)
+    return _conditionally(inner, should_transform_fn, lambda _run, updates, _params: updates)
 
 
 @transformation
@@ -133,4 +132,4 @@ def conditionally_mask(inner: GradientTransformation, should_transform_fn: Calla
 
     Differences from Optax: the condition gets the extras it names, so there is no ``forward_extra_args``.
     """
-    return _conditionally(inner, should_transform_fn, tree.zeros_like)
+    return _conditionally(inner, should_transform_fn, zero_updates)

@@ -1,7 +1,7 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
-from gradtx.core.control import cond, fold, truth, while_loop
+from gradtx.core.control import cond, fold, truth, while_loop, zero_updates
 from gradtx.core.evaluation import (
     grad_function,
     restrict,
@@ -55,6 +55,7 @@ from gradtx.core.transformation import (
     from_functions,
     leafwise,
     optimizer,
+    require_function,
     sweep_axes,
     transformation,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "parse",
     "plus",
     "registry",
+    "require_function",
     "restrict",
     "safe_sqrt",
     "schedule",
@@ -120,4 +122,5 @@ __all__ = [
     "value_function",
     "while_loop",
     "zero_count",
+    "zero_updates",
 ]

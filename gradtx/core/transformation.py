@@ -280,10 +280,28 @@ def from_functions(init: Callable[..., Any], update: Callable[..., Any]) -> Pair
       >>> gradtx.chain(halve, gradtx.sgd(1.0)).update(jnp.ones(2), ((), gradtx.EmptyState()))[0]
       Array([-0.5, -0.5], dtype=float32)
     """
-    for name, function in (("init", init), ("update", update)):
-        if not callable(function):
-            raise ArgumentTypeError(f"{name} to be a function", got=repr(function))
+    require_function(init, "init", "params")
+    require_function(update, "update", "updates", "state", "params")
     return init, update
+
+
+def require_function(function: Any, argument: str, *taken: str) -> None:
+    """Check that a function can be called with arguments of these names, by their place.
+
+    Raises:
+      ArgumentTypeError: it is no function, or takes fewer.
+    """
+    if not callable(function):
+        raise ArgumentTypeError(f"{argument} to be a function of ({', '.join(taken)})", got=repr(function))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind_partial(*taken)
+    except TypeError as error:
+        form = f"{argument} to be a function of ({', '.join(taken)})"
+        raise ArgumentTypeError(form, got=f"one of {signature}") from error
 
 
 def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,11 +17,12 @@ from gradtx.core import (
     complement_of_power,
     cond,
     increment,
+    require_function,
     transformation,
     truth,
     zero_count,
+    zero_updates,
 )
-from gradtx.errors import ArgumentTypeError
 from gradtx.tree.paths import absent, flatten_like, is_none
 from gradtx.typing import AtLeastOne, Count, Decay, NonNegative, Params, State, Updates
 
@@ -35,11 +36,14 @@ def all_finite(first: Updates, *others: Updates) -> jax.Array:
     return jnp.array([jnp.all(x) for x in finite], bool).all()
 
 
-def _update_unless(skip: Any, run: Callable[[], tuple[Updates, State]], updates: Updates, state: State) -> Any:
+_Run = Callable[[], tuple[Updates, State]]
+
+
+def _update_unless(skip: Any, run: _Run, zeros: Callable[[], Updates], state: State) -> Any:
     """The inner update; or zeros and the inner state exactly as it was, and the inner update is not computed."""
     # XLA's CPU backend copies the state for a conditional whose first branch, the one of False, is not the idle one:
     # with Adam 68 bytes per parameter then, and 52 so.
-    return cond(~skip, run, lambda: (tree.zeros_like(updates), state))
+    return cond(~skip, run, lambda: (zeros(), state))
 
 
 def _watched(extra: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -123,7 +127,7 @@ def apply_if_finite(
         # In a program, what was looked at is computed again rather than held: Adam's step is then 62 bytes per
         # parameter, not 92, and has 4 bytes of temporaries, not 14. What took calls of functions is held.
         again = run if isinstance(skip, jax.core.Tracer) and not called else lambda: (changed, inner_state)
-        changed, inner_state = _update_unless(skip, again, updates, state.inner_state)
+        changed, inner_state = _update_unless(skip, again, lambda: tree.zeros_like(changed), state.inner_state)
         consecutive = jnp.where(finite, 0, increment(state.consecutive))
         skipped = jnp.where(skip, increment(state.skipped), state.skipped)
         return changed, ApplyIfFiniteState(consecutive, skipped, finite, inner_state)
@@ -167,8 +171,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
       Array([0.], dtype=float32)
     """
     member = as_transformation(inner, "inner to be a transformation")
-    if not callable(predicate):
-        raise ArgumentTypeError("predicate to be a function", got=repr(predicate))
+    require_function(predicate, "predicate", "updates", "params")
     holds = accepting_extras(predicate)
 
     def init(params: Params) -> SkipIfState:
@@ -179,7 +182,8 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
     ) -> tuple[Updates, State]:
         skip = truth(holds(updates, params, **extra), "predicate")
         run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
-        changed, inner_state = _update_unless(skip, run, updates, state.inner_state)
+        zeros = lambda: zero_updates(run, updates, params)  # noqa: E731
+        changed, inner_state = _update_unless(skip, run, zeros, state.inner_state)
         return changed, SkipIfState(jnp.where(skip, increment(state.skipped), state.skipped), inner_state)
 
     return init, update
@@ -254,7 +258,8 @@ def skip_large_updates(
         finite = jnp.isfinite(norm)
         skip = (norm > bound) | ~finite
         run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
-        changed, inner_state = _update_unless(skip, run, updates, state.inner_state)
+        zeros = lambda: zero_updates(run, updates, params)  # noqa: E731
+        changed, inner_state = _update_unless(skip, run, zeros, state.inner_state)
         average = decay * state.average_norm + (1 - decay) * jnp.where(finite, jnp.minimum(norm, bound), 0)
         return changed, SkipLargeUpdatesState(
             count=jnp.where(finite, increment(state.count), state.count),

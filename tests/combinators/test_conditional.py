@@ -103,7 +103,7 @@ def test_the_count_saturates():
 def test_the_condition_is_a_function(name):
     with pytest.raises(ArgumentTypeError) as error:
         getattr(gradtx, name)(gradtx.sgd(0.1), 3)
-    assert str(error.value) == f"gradtx.{name}: expected should_transform_fn to be a function of the step, got 3"
+    assert str(error.value) == f"gradtx.{name}: expected should_transform_fn to be a function of (step), got 3"
 
 
 def test_the_condition_returns_one_boolean():

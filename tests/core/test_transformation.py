@@ -64,7 +64,15 @@ def test_a_transformation_from_two_functions():
 def test_from_functions_wants_functions(init):
     with pytest.raises(ArgumentTypeError) as error:
         gradtx.from_functions(init, print)
-    assert str(error.value) == f"gradtx.from_functions: expected init to be a function, got {init!r}"
+    assert str(error.value) == f"gradtx.from_functions: expected init to be a function of (params), got {init!r}"
+
+
+def test_from_functions_wants_functions_that_can_be_called():
+    init = lambda params: ()  # noqa: E731
+    expected = r"expected update to be a function of \(updates, state, params\), got one of \(updates, state\)"
+    with pytest.raises(ArgumentTypeError, match=expected):
+        gradtx.from_functions(init, lambda updates, state: (updates, state))
+    gradtx.from_functions(init, lambda updates, state, *more: (updates, state, more))
 
 
 def test_extras_reach_the_parameters_that_name_them():

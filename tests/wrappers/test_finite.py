@@ -1,6 +1,7 @@
 """Guards skip what would do harm, and a skipped update leaves no trace."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -145,8 +146,10 @@ def test_skip_if_takes_a_number_for_a_boolean_and_nothing_larger():
 
 
 def test_skip_if_wants_a_function():
-    with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"skip_if: expected predicate to be a function, got 3"):
-        gradtx.skip_if(gradtx.sgd(0.1), 3)
+    form = "gradtx.skip_if: expected predicate to be a function of (updates, params), got "
+    for wrong, got in ((3, "3"), (lambda updates: False, "one of (updates)")):
+        with pytest.raises(gradtx.errors.ArgumentTypeError, match=re.escape(form + got)):
+            gradtx.skip_if(gradtx.sgd(0.1), wrong)
 
 
 def test_skip_large_updates_against_its_rule():
@@ -190,3 +193,28 @@ def test_skip_large_updates_skips_what_is_not_finite_during_warm_up_too():
     assert [float(u["b"]) for u in updates] == [0.0, 0.0, -2.0]
     assert (int(states[-1].skipped), int(states[-1].count)) == (2, 1)
     assert np.isfinite(states[-1].average_norm)
+
+
+@pytest.mark.parametrize("passed", [None, PARAMS], ids=["without params", "with params"])
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "guard",
+    [
+        gradtx.apply_if_finite,
+        lambda inner: gradtx.skip_if(inner, lambda updates, params: jnp.isnan(updates["b"][0])),
+        gradtx.skip_large_updates,
+        lambda inner: gradtx.conditionally_mask(inner, lambda step: step > 0),
+    ],
+    ids=["apply_if_finite", "skip_if", "skip_large_updates", "conditionally_mask"],
+)
+def test_what_is_skipped_is_zero_in_the_shape_of_the_result(guard, compiled, passed):
+    """Gradients of three examples come in, an update goes out."""
+    tx = guard(gradtx.dpsgd(0.1, l2_norm_clip=1.0, noise_multiplier=1.0))
+    update = functools.partial(tx.update, params=passed, key=jax.random.key(0))
+    update = jax.jit(update) if compiled else update
+    good = jax.tree.map(lambda p: jnp.stack([p, p, p]), PARAMS)
+    bad = good | {"b": good["b"].at[0].set(jnp.nan)}
+    updates, state = update(bad, tx.init(PARAMS))
+    chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, PARAMS))
+    chex.assert_trees_all_equal_shapes(update(good, state)[0], PARAMS)
+    assert all(bool(jnp.any(u != 0)) for u in jax.tree.leaves(update(good, state)[0]))
