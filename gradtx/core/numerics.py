@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.tree.arithmetic import cast
+
 
 def zero_count() -> jax.Array:
     """A step counter at zero, int32 []."""
@@ -78,7 +80,7 @@ def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
     # Formats of 8 bits have no infinity, or other exponents than reduce_precision knows.
     if narrow.bits == 16 and isinstance(x, jax.core.Tracer):
         x = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
-    return x.astype(dtype).astype(x.dtype)
+    return cast(cast(x, dtype), x.dtype)
 
 
 def nonzero(x: jax.Array) -> jax.Array:

@@ -65,7 +65,7 @@ def scale_by_optimistic_gradient(
         change = jnp.where(state.count == 0, 0.0, beta) if first == "repeat" else beta
 
         def leaf(g: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return alpha * g + change * (g - last), g
+            return (alpha + change) * g - change * last, g
 
         updates, trace = tree.map_leaves(leaf, updates, state.trace)
         return updates, ScaleByOptimisticGradientState(increment(state.count), trace)
