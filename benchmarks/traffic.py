@@ -57,7 +57,9 @@ CHAINS: dict[str, Callable[[Any], Any]] = {
     "clip + adamw, warm-up cosine": lambda m: m.chain(m.clip_by_global_norm(1.0), m.adamw(_warm_up(m))),
     "lookahead(adam)": lambda m: gradtx.lookahead(m.adam(0.1)) if m is gradtx else None,
     "ema_params(adam)": lambda m: m.ema_params(m.adam(0.1)) if m is gradtx else None,
-    "accumulate(adam)": lambda m: m.accumulate(m.adam(0.1), 4) if m is gradtx else None,
+    "accumulate(adam)": lambda m: (
+        m.accumulate(m.adam(0.1), 4) if m is gradtx else m.MultiSteps(m.adam(0.1), 4).gradient_transformation()
+    ),
     "apply_if_finite(adam)": lambda m: m.apply_if_finite(m.adam(0.1), 5),
     "skip_large_updates(adam)": lambda m: m.skip_large_updates(m.adam(0.1)) if m is gradtx else None,
 }

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from gradtx import tree
@@ -65,18 +66,20 @@ def accumulate(inner: GradientTransformation, every: AtLeastOne) -> Pair:
         updates: Updates, state: AccumulateState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         mini_step = increment(state.mini_step)
-        updates, total = tree.map_leaves(lambda g, total: (g, total + g), updates, state.acc_grads)
-
-        def make_update() -> tuple[Updates, Updates, State]:
-            mean = tree.map_leaves(lambda _, total: total * (1 / mini_step), updates, read=(total,))
-            changed, inner_state = member.update(mean, state.inner_state, params, **extra)
-            return changed, tree.zeros_like(total), inner_state
-
-        def wait() -> tuple[Updates, Updates, State]:
-            return tree.zeros_like(updates), total, state.inner_state
-
         due = mini_step >= every
-        changed, acc_grads, inner_state = cond(due, make_update, wait)
+
+        def make_update() -> tuple[Updates, State, jax.Array]:
+            mean = tree.map_leaves(lambda g, total: (total + g) * (1 / mini_step), updates, read=(state.acc_grads,))
+            return *member.update(mean, state.inner_state, params, **extra), jnp.ones((), bool)
+
+        def wait() -> tuple[Updates, State, jax.Array]:
+            return tree.zeros_like(updates), state.inner_state, jnp.zeros((), bool)
+
+        # The sum is stored outside of the branches, and depends on what they return: so XLA stores it after they have
+        # read the old one. Passed through them it is copied: 38 bytes per parameter while waiting with Adam, not 30.
+        changed, inner_state, made = cond(due, make_update, wait)
+        total = lambda g, total: (g, jnp.where(made, 0, total + g))  # noqa: E731
+        _, acc_grads = tree.map_leaves(total, updates, state.acc_grads)
         gradient_step = jnp.where(due, increment(state.gradient_step), state.gradient_step)
         return changed, AccumulateState(jnp.where(due, 0, mini_step), gradient_step, acc_grads, inner_state)
 
