@@ -223,12 +223,19 @@ def scale_by_sophia(
         nu, hessian_state = cond(due, refresh, lambda: (state.nu, state.hessian_state))
         correct_mu = 1 / complement_of_power(b1, count) if bias_correction else 1.0
 
+        def curvature(h: jax.Array) -> jax.Array:
+            return jnp.maximum(gamma * h, eps)
+
         def leaf(g: jax.Array, m: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
-            return _clipped_ratio(correct_mu * m, jnp.maximum(gamma * h, eps), clip_threshold), m
+            return _clipped_ratio(correct_mu * m, curvature(h), clip_threshold), m
+
+        def won(u: Any, m: jax.Array, h: jax.Array) -> Any:
+            return None if absent(u) else _inside(correct_mu * m, curvature(h), clip_threshold)
 
         updates, mu = tree.map_leaves(leaf, updates, state.mu, read=(nu,))
-        win_rate = _fraction_below(updates, clip_threshold).astype(state.win_rate.dtype)
+        # From the moments and not from the updates: a division with two readers is written and read again.
+        win_rate = _fraction(jax.tree.map(won, updates, mu, nu, is_leaf=is_none)).astype(state.win_rate.dtype)
         since = jnp.where(due, 1, increment(state.since))
         return updates, ScaleBySophiaState(count, since, mu, nu, win_rate, hessian_state)
 
@@ -241,19 +248,22 @@ def _clipped_ratio(m: jax.Array, h: jax.Array, c: Any) -> jax.Array:
         return jax.lax.complex(_clipped_ratio(m.real, h, c), _clipped_ratio(m.imag, h, c))
     if c is None:
         return m / nonzero(h)
-    inside = jnp.abs(m) < c * h
+    inside = _inside(m, h, c)
     return jnp.where(inside, m / nonzero(jnp.where(inside, h, 1)), c * jnp.sign(m))
 
 
-def _fraction_below(updates: Updates, c: Any) -> jax.Array:
-    """The fraction of elements smaller than c; those that were clipped to it are not."""
-    leaves = [jnp.asarray(u) for u in jax.tree.leaves(updates) if not absent(u)]
-    total = max(sum(u.size for u in leaves), 1)
-    if c is None:
-        return jnp.ones((), jnp.float32)
+def _inside(m: jax.Array, h: jax.Array, c: Any) -> jax.Array:
+    """Whether m / h need not be clipped; of a complex number, whether both parts need not."""
+    if jnp.iscomplexobj(m):
+        return _inside(m.real, h, c) & _inside(m.imag, h, c)
+    inside: jax.Array = jnp.ones_like(m, bool) if c is None else (jnp.abs(m) < c * h) | (m == 0)
+    return inside
 
-    def below(u: jax.Array) -> jax.Array:
-        size = jnp.maximum(jnp.abs(u.real), jnp.abs(u.imag)) if jnp.iscomplexobj(u) else jnp.abs(u)
-        return jnp.sum(size < jnp.asarray(c, size.dtype), dtype=jnp.int32).astype(jnp.float32)
 
-    return sum((below(u) * (1 / total) for u in leaves), start=jnp.zeros((), jnp.float32))
+def _fraction(trues: Updates) -> jax.Array:
+    """The fraction of elements that are true; 0 of none."""
+    leaves = [x for x in jax.tree.leaves(trues) if not absent(x)]
+    total = max(sum(x.size for x in leaves), 1)
+    # A sum of float32 is one loop with what makes the numbers; XLA's CPU backend writes integers first, to add them up.
+    counts = (jnp.sum(x.astype(jnp.float32)) * (1 / total) for x in leaves)
+    return sum(counts, start=jnp.zeros((), jnp.float32))

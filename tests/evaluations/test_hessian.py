@@ -253,6 +253,7 @@ def test_zero_gradients_and_no_eps_are_no_division_by_zero():
 
     with jax.debug_nans(True):
         np.testing.assert_array_equal(moved(jnp.zeros(2), 0.01), [0, 0])
+        assert float(tx.update(jnp.zeros(2), tx.init(p), p, value_fn=flat, key=KEY)[1].win_rate) == 1
         np.testing.assert_array_equal(moved(jnp.array([1e-30, -1e30]), 0.01), [1, -1])
         for g in (jnp.zeros(2), jnp.array([1e-30, 1e30])):
             assert all(np.all(np.isfinite(x)) for x in jax.jacobian(moved, (0, 1))(g, 0.01))
