@@ -43,6 +43,17 @@ def _warm_up(m: Any) -> Any:
     return m.warmup_cosine_decay_schedule(0.0, 1e-3, 10, 100)
 
 
+def _recorder(m: Any) -> Any:
+    """A transformation whose state is the norm of the gradient, for a log."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del state, params
+        return updates, gradtx.tree.global_norm(updates)
+
+    make = gradtx.from_functions if m is gradtx else m.GradientTransformation
+    return make(lambda _: jnp.zeros(()), update)
+
+
 CHAINS: dict[str, Callable[[Any], Any]] = {
     "sgd, momentum": lambda m: m.sgd(0.1, momentum=0.9),
     "sgd, nesterov": lambda m: m.sgd(0.1, momentum=0.9, nesterov=True),
@@ -51,6 +62,7 @@ CHAINS: dict[str, Callable[[Any], Any]] = {
     "rmsprop, centered": lambda m: m.rmsprop(0.1, centered=True),
     "adam, bfloat16 mu": lambda m: m.adam(0.1, mu_dtype="bfloat16"),
     "lion, bfloat16 mu": lambda m: m.lion(0.1, mu_dtype="bfloat16"),
+    "adam, norm recorded": lambda m: m.chain(_recorder(m), m.adam(0.1)),
     "adamw, warm-up cosine": lambda m: m.adamw(_warm_up(m)),
     "clip + sgd, momentum": lambda m: m.chain(m.clip_by_global_norm(1.0), m.sgd(0.1, momentum=0.9)),
     "clip + lion": lambda m: m.chain(m.clip_by_global_norm(1.0), m.lion(0.1)),
@@ -68,7 +80,7 @@ CHAINS: dict[str, Callable[[Any], Any]] = {
 TARGETS = {
     "sgd": 12, "sgd, momentum": 24, "sgd, nesterov": 28, "adagrad": 28, "rmsprop": 28, "adam": 40, "adamw": 40,
     "yogi": 40, "radam": 40, "adamw, warm-up cosine": 40, "clip + adamw, warm-up cosine": 44, "lion": 28,
-    "adabelief": 44, "nadam": 44, "amsgrad": 52, "adadelta": 48, "lion, bfloat16 mu": 22,
+    "adabelief": 44, "nadam": 44, "amsgrad": 52, "adadelta": 48, "lion, bfloat16 mu": 22, "adam, norm recorded": 44,
 }  # fmt: skip
 """Bytes per parameter that must not be exceeded, with no temporaries but scalars, with JAX 0.10.2 and later."""
 

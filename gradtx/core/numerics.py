@@ -38,9 +38,16 @@ def complement_of_power(decay: Any, count: Any) -> Any:
     return jnp.where(positive, correction, 1 - jnp.where(count == 1, decay, 0))
 
 
-def abs_sq(x: jax.Array) -> jax.Array:
-    r""":math:`|x|^2`, real."""
-    return jnp.real(x) ** 2 + jnp.imag(x) ** 2 if jnp.iscomplexobj(x) else x * x
+def abs_sq(x: jax.Array, weight: Any = None) -> jax.Array:
+    r""":math:`w\,|x|^2`, real; w is 1 if there is none.
+
+    The weight goes to one of the factors. If :math:`|x|^2` were a product of its own, and the program takes the norm of
+    x as well, to clip it or to report it, XLA's CPU backend would write the squares for both: 8 bytes per element.
+    """
+    if jnp.iscomplexobj(x):
+        square = jnp.real(x) ** 2 + jnp.imag(x) ** 2
+        return square if weight is None else weight * square
+    return (x if weight is None else weight * x) * x
 
 
 @jax.custom_jvp

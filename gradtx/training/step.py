@@ -11,7 +11,6 @@ from gradtx.core import GradientTransformation, apply_updates, as_transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.evaluations import value_and_grad_from_state
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
-from gradtx.tree.norms import norm_apart
 from gradtx.typing import Params, State
 from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState
 
@@ -130,7 +129,7 @@ def build_step(
         metrics = StepMetrics(
             loss=value,
             aux=aux,
-            grad_norm=norm_apart(grads) if norms else None,
+            grad_norm=tree.global_norm(grads) if norms else None,
             update_norm=tree.global_norm(updates) if norms else None,
             hyperparams=get_hyperparams(state),
             skipped=skipped_updates(state),

@@ -121,7 +121,7 @@ def scale_by_adam(
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
-            v = b2 * v + (1 - b2) * abs_sq(g)
+            v = b2 * v + abs_sq(g, 1 - b2)
             return mean(g, m) / (weight * denominator(correct_nu * v, eps, eps_root)), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
@@ -206,7 +206,7 @@ def scale_by_amsgrad(
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array, v_max: jax.Array) -> tuple[jax.Array, ...]:
             m = b1 * m + (1 - b1) * g
-            v = b2 * v + (1 - b2) * abs_sq(g)
+            v = b2 * v + abs_sq(g, 1 - b2)
             v_max = jnp.maximum(v_max, before * v)
             return mean(g, m) / (weight * denominator(after * v_max, eps, eps_root)), m, v, v_max
 

@@ -138,7 +138,7 @@ def scale_by_rms(
         correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
 
         def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-            v = decay * v + (1 - decay) * abs_sq(g)
+            v = decay * v + abs_sq(g, 1 - decay)
             return g / _denominator(correct * v if bias_correction else v, eps, eps_in_sqrt), v
 
         updates, v = tree.map_leaves(leaf, updates, state.nu)
@@ -211,7 +211,7 @@ def scale_by_stddev(
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = decay * m + (1 - decay) * g
-            v = decay * v + (1 - decay) * abs_sq(g)
+            v = decay * v + abs_sq(g, 1 - decay)
             # Where squares overflow, the variance is infinite and the update 0, not infinity minus infinity.
             square_mean = jnp.minimum(abs_sq(correct * m), np.finfo(v.dtype).max)
             variance = jnp.maximum(correct * v - square_mean, 0)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.core import Pair, nonzero, transformation
 from gradtx.errors import ArgumentTypeError, require_extra
-from gradtx.tree.norms import norm_apart
 from gradtx.tree.select import is_glob, matches, no_match
 from gradtx.typing import Params, State, Updates
 
@@ -91,7 +90,7 @@ def monitor(groups: Globs | Mapping[str, Globs] | None = None) -> Pair:
         updates: Updates, state: MonitorState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "their norms are recorded: tx.update(grads, state, params)")
-        sizes = {k: norm_apart(part) for k, part in members(updates).items()}
+        sizes = {k: tree.global_norm(part) for k, part in members(updates).items()}
         weights = {k: tree.global_norm(part) for k, part in members(params).items()}
         ratios = {k: jnp.where(weights[k] == 0, 0, sizes[k] / nonzero(weights[k])) for k in globs}
         seen: MonitorState = jax.tree.map(lambda x, s: x.astype(s.dtype), MonitorState(sizes, weights, ratios), state)

@@ -90,7 +90,7 @@ def scale_by_rectified_adam(
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = b1 * m + (1 - b1) * g
-            v = b2 * v + (1 - b2) * abs_sq(g)
+            v = b2 * v + abs_sq(g, 1 - b2)
             adaptive = r / (weight * denominator(correct_nu * v, eps, eps_root))
             return mean(g, m) * jnp.where(tractable, adaptive, fallback), m, v
 

@@ -34,16 +34,6 @@ def global_norm(tree: Any) -> jax.Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
 
 
-def norm_apart(tree: Any) -> jax.Array:
-    """`global_norm` of a tree that goes on to be used, to report it.
-
-    Where the squares are needed again, as by Adam, XLA's CPU backend would write them for both: 8 bytes per element. It
-    does not see that they are the same through a barrier.
-    """
-    barrier: Any = jax.lax.optimization_barrier
-    return global_norm(barrier(tree))
-
-
 def inner(tree: Any, other: Any) -> jax.Array:
     r"""The inner product :math:`\mathrm{Re} \langle x, y \rangle` of two trees as long vectors, in at least float32.
 
