@@ -23,6 +23,7 @@ from gradtx.core import (
     zero_count,
 )
 from gradtx.errors import ArgumentValueError, require_extra
+from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import AtLeastOne, Count, Decay, DTypeName, EmptyState, NonNegative, Params, Positive, State, Updates
 
@@ -231,7 +232,10 @@ def scale_by_sophia(
             return _clipped_ratio(correct_mu * m, curvature(h), clip_threshold), m
 
         def won(u: Any, m: jax.Array, h: jax.Array) -> Any:
-            return None if absent(u) else _inside(correct_mu * m, curvature(h), clip_threshold)
+            if absent(u):
+                return None
+            m = cast(m, accumulator_dtype(m.dtype))
+            return _inside(correct_mu * m, curvature(h), clip_threshold)
 
         updates, mu = tree.map_leaves(leaf, updates, state.mu, read=(nu,))
         # From the moments and not from the updates: a division with two readers is written and read again.
