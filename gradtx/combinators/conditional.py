@@ -81,7 +81,7 @@ def conditionally_transform(inner: GradientTransformation, should_transform_fn: 
       `ConditionalState`: a counter, and the inner state.
 
     Raises:
-      ArgumentTypeError: `should_transform_fn` is not a function.
+      ArgumentTypeError: `should_transform_fn` is not a function of the step.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -118,7 +118,7 @@ def conditionally_mask(inner: GradientTransformation, should_transform_fn: Calla
       `ConditionalState`: a counter, and the inner state.
 
     Raises:
-      ArgumentTypeError: `should_transform_fn` is not a function.
+      ArgumentTypeError: `should_transform_fn` is not a function of the step.
 
     Example:
       >>> import jax.numpy as jnp, gradtx

@@ -272,7 +272,7 @@ def from_functions(init: Callable[..., Any], update: Callable[..., Any]) -> Pair
       What `init` returns.
 
     Raises:
-      ArgumentTypeError: one of them is not a function.
+      ArgumentTypeError: one of them is not a function, or takes fewer arguments.
 
     Example:
       >>> import jax, jax.numpy as jnp, gradtx

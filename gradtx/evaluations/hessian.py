@@ -266,8 +266,7 @@ def _inside(m: jax.Array, h: jax.Array, c: Any) -> jax.Array:
 
 def _fraction(trues: Updates) -> jax.Array:
     """The fraction of elements that are true; 0 of none."""
-    leaves = [x for x in jax.tree.leaves(trues) if not absent(x)]
+    leaves = jax.tree.leaves(trues)
     total = max(sum(x.size for x in leaves), 1)
-    # A sum of float32 is one loop with what makes the numbers; XLA's CPU backend writes integers first, to add them up.
-    counts = (jnp.sum(x.astype(jnp.float32)) * (1 / total) for x in leaves)
-    return sum(counts, start=jnp.zeros((), jnp.float32))
+    counts = (jnp.sum(x, dtype=jnp.int32).astype(jnp.float32) for x in leaves)
+    return sum((count * (1 / total) for count in counts), start=jnp.zeros((), jnp.float32))

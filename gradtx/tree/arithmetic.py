@@ -65,7 +65,7 @@ def cast(x: Any, dtype: Any) -> jax.Array:
     return converted
 
 
-_compiled_astype = jax.jit(lambda x, dtype: x.astype(dtype), static_argnums=1)  # a third of the time
+_compiled_astype = jax.jit(lambda x, dtype: x.astype(dtype), static_argnums=1)  # eagerly, a third of the time
 
 
 # Two forms of an operation: traced, one of `jax.lax` takes a quarter to half of the time; eagerly, twice as long.

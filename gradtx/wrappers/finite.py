@@ -160,7 +160,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
       `SkipIfState`: a counter, and the inner state.
 
     Raises:
-      ArgumentTypeError: `predicate` is not a function, or returns more than one boolean.
+      ArgumentTypeError: `predicate` is not a function of both, or returns more than one boolean.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
