@@ -4,7 +4,7 @@ import jax
 
 from gradtx.errors import TreeMismatchError
 from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, restore
-from gradtx.tree.arithmetic import add
+from gradtx.tree.operations import add
 from gradtx.tree.paths import absent, is_none
 from gradtx.typing import Params, Updates
 

@@ -1,4 +1,4 @@
-"""Scalars every transformation needs: counters, bias corrections, and roots that are safe to differentiate."""
+"""Arithmetic that many transformations share: counters, bias corrections, moving averages, roots, denominators."""
 
 import math
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.tree.arithmetic import cast
+from gradtx.tree.operations import add, compiled, divide, multiply
 
 
 def zero_count() -> jax.Array:
@@ -15,6 +16,7 @@ def zero_count() -> jax.Array:
     return jnp.zeros((), jnp.int32)
 
 
+@compiled()
 def increment(count: jax.Array) -> jax.Array:
     """The counter plus one, saturating at the largest int32."""
     more = count < np.iinfo(count.dtype).max
@@ -27,15 +29,70 @@ def complement_of_power(decay: Any, count: Any) -> Any:
     Written plainly in float32, ``1 - 0.999**1`` has three correct digits fewer than float32 can hold; as
     ``-expm1(t log(decay))`` with the logarithm of a Python number taken in double precision, it has all of them.
     """
-    if isinstance(decay, float | int):
-        count = jnp.asarray(count, jnp.result_type(float))
-        return -jnp.expm1(count * math.log(decay)) if decay > 0 else jnp.ones_like(count)
+    if not isinstance(decay, float | int):
+        return _complement_of_array_power(decay, count)
+    return _complement_of_exp(math.log(decay), count) if decay > 0 else jnp.ones((), jnp.result_type(float))
+
+
+@compiled()
+def _complement_of_exp(rate: Any, count: Any) -> jax.Array:
+    return -jnp.expm1(rate * jnp.asarray(count, jnp.result_type(float)))
+
+
+@compiled()
+def _complement_of_array_power(decay: jax.Array, count: Any) -> jax.Array:
     count = jnp.asarray(count, decay.dtype)
     positive, high = decay > 0, decay > 0.5
     near_zero = jnp.log(jnp.where(positive, decay, 0.5))
     near_one = jnp.log1p(jnp.where(high, decay, 0.75) - 1)
     correction = -jnp.expm1(count * jnp.where(high, near_one, near_zero))
     return jnp.where(positive, correction, 1 - jnp.where(count == 1, decay, 0))
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, float | int)
+
+
+def _as_operand(a: Any, x: jax.Array) -> Any:
+    """A Python number in the dtype of a traced array, which makes it not weakly typed; anything else as it is.
+
+    JAX lowers an operation on a weakly typed scalar apart from one on other scalars; for Adam on 28 shapes that took
+    7 % of the lowering.
+    """
+    return x.dtype.type(a) if _is_number(a) and isinstance(x, jax.core.Tracer) else a
+
+
+def scaled(a: Any, x: jax.Array) -> jax.Array:
+    r""":math:`a x`."""
+    return _product(_as_operand(a, x), x)
+
+
+_product = compiled()(multiply)
+
+
+def weighted_sum(a: Any, x: jax.Array, b: Any, y: jax.Array) -> jax.Array:
+    r""":math:`a x + b y`."""
+    return _weighted_sum(_as_operand(a, x), x, _as_operand(b, y), y)
+
+
+@compiled()
+def _weighted_sum(a: Any, x: jax.Array, b: Any, y: jax.Array) -> jax.Array:
+    return add(multiply(a, x), multiply(b, y))
+
+
+def moving_average(decay: Any, m: jax.Array, x: jax.Array) -> jax.Array:
+    r""":math:`\beta\, m + (1-\beta)\, x`."""
+    return weighted_sum(decay, m, 1 - decay, x)
+
+
+def moving_average_sq(decay: Any, v: jax.Array, x: jax.Array) -> jax.Array:
+    r""":math:`\beta\, v + (1-\beta)\, |x|^2`, real."""
+    return _weighted_sum_sq(_as_operand(decay, v), v, _as_operand(1 - decay, v), x)
+
+
+@compiled()
+def _weighted_sum_sq(a: Any, v: jax.Array, b: Any, x: jax.Array) -> jax.Array:
+    return add(multiply(a, v), abs_sq(x, b))
 
 
 def abs_sq(x: jax.Array, weight: Any = None) -> jax.Array:
@@ -47,12 +104,12 @@ def abs_sq(x: jax.Array, weight: Any = None) -> jax.Array:
     if jnp.iscomplexobj(x):
         square = jnp.real(x) ** 2 + jnp.imag(x) ** 2
         return square if weight is None else weight * square
-    return (x if weight is None else weight * x) * x
+    return multiply(x if weight is None else multiply(weight, x), x)
 
 
 @jax.custom_jvp
-def _sqrt(x: Any) -> jax.Array:
-    return jnp.sqrt(x)
+def _sqrt(x: jax.Array) -> jax.Array:
+    return jax.lax.sqrt(x)
 
 
 @_sqrt.defjvp
@@ -63,16 +120,13 @@ def _sqrt_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[jax.Array, jax
     return root, jnp.where(positive, dx / (2 * jnp.where(positive, root, 1)), 0)
 
 
-_compiled_sqrt = jax.jit(_sqrt)  # costs an eager update one dispatch
-
-
-def safe_sqrt(x: Any) -> jax.Array:
+@compiled()
+def safe_sqrt(x: jax.Array) -> jax.Array:
     """The square root, with derivative 0 instead of infinity at 0.
 
     A parameter whose gradient is exactly zero has second moment zero; the derivative of its update is then finite.
     """
-    root: jax.Array = _sqrt(x) if isinstance(x, jax.core.Tracer) else _compiled_sqrt(x)
-    return root
+    return _sqrt(x)
 
 
 def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
@@ -97,28 +151,48 @@ def nonzero(x: jax.Array) -> jax.Array:
 
 def plus(x: jax.Array, eps: Any) -> jax.Array:
     r""":math:`x + \epsilon` for x and :math:`\epsilon` of at least 0, and one more where that is zero."""
-    total = x if _is_number(eps) and eps == 0 else x + eps
+    total = x if _unless_zero(eps) is None else x + eps
     return total if _is_above_zero(eps) else nonzero(total)
 
 
-def denominator(v: jax.Array, eps: Any, eps_root: Any = 0.0) -> jax.Array:
-    r""":math:`\sqrt{v + \bar\epsilon} + \epsilon`, and one more where that is as good as zero, as the numerator is.
+def rescaled(
+    m: jax.Array, v: jax.Array, eps: Any, eps_root: Any = 0.0, *, weight: Any = None, correction: Any = None
+) -> jax.Array:
+    r""":math:`\hat m / (\sqrt{\hat v + \bar\epsilon} + \epsilon)` for :math:`\hat m = m / w` and :math:`\hat v = c\,v`.
 
-    It can be multiplied by any :math:`1 - \beta` without becoming zero. What Python numbers make needless is left out:
-    every operation is traced, lowered and, eagerly, dispatched for each leaf.
+    Where the denominator is as good as zero, as the numerator then is, one is added to it. Dividing once, by its
+    product with w, makes a loop that XLA compiles in a sixth less time than one that corrects m first.
     """
-    inside = v if _is_number(eps_root) and eps_root == 0 else v + eps_root
-    root: jax.Array = jnp.sqrt(inside) if _is_above_zero(eps_root) else safe_sqrt(inside)
-    total = root if _is_number(eps) and eps == 0 else root + eps
-    if _is_above_zero(eps) or _is_above_zero(eps_root):
-        return total
-    limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
-    least: float = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
-    return total + (total < least).astype(total.dtype)
+    positive, root_positive = _is_above_zero(eps), _is_above_zero(eps_root)
+    eps, eps_root = (_as_operand(_unless_zero(e), v) for e in (eps, eps_root))
+    return _rescaled(m, v, eps, eps_root, weight, correction, positive, root_positive)
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, float | int)
+@compiled(6, 7)
+def _rescaled(
+    m: jax.Array,
+    v: jax.Array,
+    eps: Any,
+    eps_root: Any,
+    weight: Any,
+    correction: Any,
+    positive: bool,
+    root_positive: bool,
+) -> jax.Array:
+    """`rescaled`, without the operations that Python numbers make needless: each is traced for every shape."""
+    v = v if correction is None else multiply(correction, v)
+    inside = v if eps_root is None else add(v, eps_root)
+    root = jax.lax.sqrt(inside) if root_positive else _sqrt(inside)
+    total = root if eps is None else add(root, eps)
+    if not (positive or root_positive):
+        limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
+        least: float = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
+        total = total + (total < least).astype(total.dtype)
+    return divide(m, total if weight is None else multiply(weight, total))
+
+
+def _unless_zero(x: Any) -> Any:
+    return None if _is_number(x) and x == 0 else x
 
 
 def _is_above_zero(x: Any) -> bool:

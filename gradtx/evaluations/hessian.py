@@ -16,6 +16,7 @@ from gradtx.core import (
     fold,
     grad_function,
     increment,
+    moving_average,
     nonzero,
     own_key,
     restrict,
@@ -218,7 +219,7 @@ def scale_by_sophia(
 
         def refresh() -> tuple[Updates, State]:
             hhat, hessian_state = estimator.update(updates, state.hessian_state, params, **extra)
-            average = lambda hhat, h: (hhat, b2 * h + (1 - b2) * jnp.real(hhat))  # noqa: E731
+            average = lambda hhat, h: (hhat, moving_average(b2, h, jnp.real(hhat)))  # noqa: E731
             return tree.map_leaves(average, hhat, state.nu)[1], hessian_state
 
         nu, hessian_state = cond(due, refresh, lambda: (state.nu, state.hessian_state))
@@ -228,7 +229,7 @@ def scale_by_sophia(
             return jnp.maximum(gamma * h, eps)
 
         def leaf(g: jax.Array, m: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-            m = b1 * m + (1 - b1) * g
+            m = moving_average(b1, m, g)
             return _clipped_ratio(correct_mu * m, curvature(h), clip_threshold), m
 
         def won(u: Any, m: jax.Array, h: jax.Array) -> Any:

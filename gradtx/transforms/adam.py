@@ -11,9 +11,12 @@ from gradtx.core import (
     Pair,
     abs_sq,
     complement_of_power,
-    denominator,
     increment,
+    moving_average,
+    moving_average_sq,
+    rescaled,
     transformation,
+    weighted_sum,
     zero_count,
 )
 from gradtx.typing import Count, Decay, DTypeName, NonNegative, Params, State, Updates
@@ -42,16 +45,12 @@ def init_moments(params: Params, value: Any = 0, mu_dtype: Any = None) -> ScaleB
 def first_moment(
     b1: Any, count: jax.Array, nesterov: bool, debias: bool = True
 ) -> tuple[Any, Callable[[Any, Any], Any]]:
-    r"""What estimates the mean gradient from :math:`g` and :math:`m`, and the weight it has to be divided by.
-
-    Dividing once, by the product of that weight and Adam's denominator, makes a loop that XLA compiles in a sixth less
-    time than one that corrects :math:`m` first.
-    """
+    r"""What estimates the mean gradient from :math:`g` and :math:`m`, and the weight it has to be divided by."""
     weight = complement_of_power(b1, count) if debias else 1.0
     if not nesterov:
         return weight, lambda _, m: m
     ahead = weight / complement_of_power(b1, increment(count)) if debias else 1.0
-    return weight, lambda g, m: (b1 * ahead) * m + (1 - b1) * g
+    return weight, lambda g, m: weighted_sum(b1 * ahead, m, 1 - b1, g)
 
 
 @transformation
@@ -120,9 +119,9 @@ def scale_by_adam(
         correct_nu = 1 / complement_of_power(b2, count) if bias_correction else 1.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            m = b1 * m + (1 - b1) * g
-            v = b2 * v + abs_sq(g, 1 - b2)
-            return mean(g, m) / (weight * denominator(correct_nu * v, eps, eps_root)), m, v
+            m = moving_average(b1, m, g)
+            v = moving_average_sq(b2, v, g)
+            return rescaled(mean(g, m), v, eps, eps_root, weight=weight, correction=correct_nu), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -205,10 +204,10 @@ def scale_by_amsgrad(
         after = correct_nu if bias_correction == "after_max" else 1.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array, v_max: jax.Array) -> tuple[jax.Array, ...]:
-            m = b1 * m + (1 - b1) * g
-            v = b2 * v + abs_sq(g, 1 - b2)
+            m = moving_average(b1, m, g)
+            v = moving_average_sq(b2, v, g)
             v_max = jnp.maximum(v_max, before * v)
-            return mean(g, m) / (weight * denominator(after * v_max, eps, eps_root)), m, v, v_max
+            return rescaled(mean(g, m), v_max, eps, eps_root, weight=weight, correction=after), m, v, v_max
 
         updates, mu, nu, nu_max = tree.map_leaves(leaf, updates, state.mu, state.nu, state.nu_max)
         return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
@@ -269,11 +268,11 @@ def scale_by_belief(
         correct_nu = 1 / complement_of_power(b2, count)
 
         def leaf(g: jax.Array, m: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            m = b1 * m + (1 - b1) * g
+            m = moving_average(b1, m, g)
             # In this order the sum is between two arrays, and XLA computes it once; were eps_root added last, it would
             # do so again for u, from a copy of the old s.
             s = b2 * s + ((1 - b2) * abs_sq(g - m) + eps_root)
-            return mean(g, m) / (weight * denominator(correct_nu * s, eps)), m, s
+            return rescaled(mean(g, m), s, eps, weight=weight, correction=correct_nu), m, s
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -332,11 +331,11 @@ def scale_by_yogi(
         correct_nu = 1 / complement_of_power(b2, count) if bias_correction else 1.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            m = b1 * m + (1 - b1) * g
+            m = moving_average(b1, m, g)
             change = (1 - b2) * abs_sq(g)
             # Comparing, rather than the sign of a difference, keeps a moment that overflowed infinite, not NaN.
             v = v + jnp.where(abs_sq(g) > v, change, jnp.where(abs_sq(g) < v, -change, 0))
-            return mean(g, m) / (weight * denominator(correct_nu * v, eps, eps_root)), m, v
+            return rescaled(mean(g, m), v, eps, eps_root, weight=weight, correction=correct_nu), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)

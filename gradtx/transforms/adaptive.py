@@ -11,9 +11,11 @@ from gradtx.core import (
     Pair,
     abs_sq,
     complement_of_power,
-    denominator,
     increment,
+    moving_average,
+    moving_average_sq,
     plus,
+    rescaled,
     safe_sqrt,
     transformation,
     zero_count,
@@ -21,9 +23,9 @@ from gradtx.core import (
 from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 
-def _denominator(v: Any, eps: Any, eps_in_sqrt: bool) -> jax.Array:
-    r""":math:`\sqrt{v+\epsilon}` or :math:`\sqrt{v}+\epsilon`; 1 where that is 0, as is then the numerator."""
-    return denominator(v, 0.0, eps) if eps_in_sqrt else denominator(v, eps)
+def _normalized(g: jax.Array, v: jax.Array, eps: Any, eps_in_sqrt: bool, correction: Any = None) -> jax.Array:
+    r""":math:`g / \sqrt{\hat v + \epsilon}` or :math:`g / (\sqrt{\hat v} + \epsilon)`."""
+    return rescaled(g, v, *((0.0, eps) if eps_in_sqrt else (eps, 0.0)), correction=correction)
 
 
 class ScaleByRssState(NamedTuple):
@@ -73,7 +75,7 @@ def scale_by_rss(
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
             h = h + abs_sq(g)
-            return g / _denominator(h, eps, eps_in_sqrt), h
+            return _normalized(g, h, eps, eps_in_sqrt), h
 
         updates, h = tree.map_leaves(leaf, updates, state.sum_of_squares)
         return updates, ScaleByRssState(h)
@@ -135,11 +137,11 @@ def scale_by_rms(
         updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         count = increment(state.count)
-        correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
+        correct = 1 / complement_of_power(decay, count) if bias_correction else None
 
         def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-            v = decay * v + abs_sq(g, 1 - decay)
-            return g / _denominator(correct * v if bias_correction else v, eps, eps_in_sqrt), v
+            v = moving_average_sq(decay, v, g)
+            return _normalized(g, v, eps, eps_in_sqrt, correct), v
 
         updates, v = tree.map_leaves(leaf, updates, state.nu)
         return updates, ScaleByRmsState(count, v)
@@ -210,12 +212,12 @@ def scale_by_stddev(
         correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            m = decay * m + (1 - decay) * g
-            v = decay * v + abs_sq(g, 1 - decay)
+            m = moving_average(decay, m, g)
+            v = moving_average_sq(decay, v, g)
             # Where squares overflow, the variance is infinite and the update 0, not infinity minus infinity.
             square_mean = jnp.minimum(abs_sq(correct * m), np.finfo(v.dtype).max)
             variance = jnp.maximum(correct * v - square_mean, 0)
-            return g / _denominator(variance, eps, eps_in_sqrt), m, v
+            return _normalized(g, variance, eps, eps_in_sqrt), m, v
 
         updates, m, v = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByStddevState(count, m, v)
@@ -272,7 +274,7 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
         def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             square = (1 - rho) * abs_sq(g)
             e_g = rho * e_g + square
-            e_x = rho * e_x + (1 - rho) * abs_sq(g * safe_sqrt((e_x + eps) / plus(e_g, eps)))
+            e_x = moving_average_sq(rho, e_x, g * safe_sqrt((e_x + eps) / plus(e_g, eps)))
             # The same step by the new e_x alone: were two outputs to read the old one, XLA would copy it first.
             # Solving the line above for the old e_x and inserting it gives this; nothing in it cancels.
             return g * safe_sqrt((e_x + rho * eps) / plus(rho * e_g + square, rho * eps)), e_g, e_x

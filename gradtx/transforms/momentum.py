@@ -1,20 +1,19 @@
 """Running sums and averages of gradients."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 
 from gradtx import tree
-from gradtx.core import Pair, complement_of_power, increment, transformation, zero_count
+from gradtx.core import Pair, complement_of_power, increment, moving_average, transformation, zero_count
+from gradtx.tree.operations import add, compiled, multiply
 from gradtx.typing import Count, Decay, DTypeName, Fraction, Params, State, Updates
 
 
-# Compiled on its own, it costs an eager update one dispatch instead of two; under a trace it leaves none of its own.
-@functools.partial(jax.jit, inline=True)
-def _decay_and_add(decay: Any, m: jax.Array, g: jax.Array) -> jax.Array:
-    total: jax.Array = decay * m + g
-    return total
+@compiled()
+def _decayed_sum(decay: Any, m: jax.Array, g: jax.Array) -> jax.Array:
+    r""":math:`\mu\, m + g`."""
+    return add(multiply(decay, m), g)
 
 
 class TraceState(NamedTuple):
@@ -68,8 +67,8 @@ def trace(decay: Fraction, nesterov: bool = False, accumulator_dtype: DTypeName 
         updates: Updates, state: TraceState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-            m = _decay_and_add(decay, m, g)
-            return (g + decay * m if nesterov else m), m
+            m = _decayed_sum(decay, m, g)
+            return (_decayed_sum(decay, m, g) if nesterov else m), m
 
         updates, m = tree.map_leaves(leaf, updates, state.trace)
         return updates, TraceState(m)
@@ -121,7 +120,7 @@ def ema(decay: Decay, debias: bool = True, accumulator_dtype: DTypeName | None =
         correct = 1 / complement_of_power(decay, count) if debias else 1.0
 
         def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-            m = decay * m + (1 - decay) * g
+            m = moving_average(decay, m, g)
             return correct * m, m
 
         updates, m = tree.map_leaves(leaf, updates, state.ema)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, increment, transformation, zero_count
+from gradtx.core import Pair, increment, transformation, weighted_sum, zero_count
 from gradtx.typing import Count, Numeric, Params, State, Updates
 
 
@@ -63,9 +63,10 @@ def scale_by_optimistic_gradient(
     ) -> tuple[Updates, State]:
         # On the first step the change is that from zero; repeating the first gradient means not counting it.
         change = jnp.where(state.count == 0, 0.0, beta) if first == "repeat" else beta
+        weight = alpha + change
 
         def leaf(g: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return (alpha + change) * g - change * last, g
+            return weighted_sum(weight, g, -change, last), g
 
         updates, trace = tree.map_leaves(leaf, updates, state.trace)
         return updates, ScaleByOptimisticGradientState(increment(state.count), trace)

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.core import (
     Pair,
-    abs_sq,
     alias,
     as_float,
     complement_of_power,
-    denominator,
     increment,
+    moving_average,
+    moving_average_sq,
+    rescaled,
     safe_sqrt,
     transformation,
 )
@@ -89,9 +90,9 @@ def scale_by_rectified_adam(
         fallback = 1 / weight if below_threshold == "momentum" else 0.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            m = b1 * m + (1 - b1) * g
-            v = b2 * v + abs_sq(g, 1 - b2)
-            adaptive = r / (weight * denominator(correct_nu * v, eps, eps_root))
+            m = moving_average(b1, m, g)
+            v = moving_average_sq(b2, v, g)
+            adaptive = rescaled(r, v, eps, eps_root, weight=weight, correction=correct_nu)
             return mean(g, m) * jnp.where(tractable, adaptive, fallback), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, as_stored, leafwise, transformation
+from gradtx.core import Pair, as_stored, leafwise, moving_average, transformation, weighted_sum
 from gradtx.typing import Decay, DTypeName, Params, State, Updates
 
 
@@ -85,8 +85,8 @@ def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99, mu_dtype: DTypeName | None 
         return ScaleByLionState(tree.zeros_accumulator(params, dtype=mu_dtype))
 
     def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-        now = as_stored(b2 * m + (1 - b2) * g, mu_dtype)
-        direction = b1 * now + (b2 - b1) * g if by_new_moment else b1 * m + (1 - b1) * g
+        now = as_stored(moving_average(b2, m, g), mu_dtype)
+        direction = weighted_sum(b1, now, b2 - b1, g) if by_new_moment else moving_average(b1, m, g)
         return jnp.sign(direction), now
 
     @tree.fusible

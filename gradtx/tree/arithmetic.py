@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.tree.operations import compiled
+
 
 @functools.cache
 def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
@@ -57,37 +59,16 @@ def zeros_like(tree: Any) -> Any:
 
 def cast(x: Any, dtype: Any) -> jax.Array:
     """A number as an array of a dtype, never weakly typed; an array that is so already stays as it is."""
-    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    array: jax.Array = x if hasattr(x, "aval") else jnp.asarray(x)
     aval = array.aval
     if aval.dtype == dtype and not aval.weak_type:
         return array
-    converted: jax.Array = array.astype(dtype) if isinstance(array, jax.core.Tracer) else _compiled_astype(array, dtype)
-    return converted
+    return _converted(array, dtype)
 
 
-_compiled_astype = jax.jit(lambda x, dtype: x.astype(dtype), static_argnums=1)  # eagerly, a third of the time
-
-
-# Two forms of an operation: traced, one of `jax.lax` takes a quarter to half of the time; eagerly, twice as long.
-
-
-def add(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The sum."""
-    return jax.lax.add(x, y) if _traced_alike(x, y) else x + y
-
-
-def multiply(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The product."""
-    return jax.lax.mul(x, y) if _traced_alike(x, y) else x * y
-
-
-def sum_elements(x: jax.Array) -> jax.Array:
-    """The sum of all elements."""
-    return jax.lax.reduce_sum(x, range(x.ndim)) if isinstance(x, jax.core.Tracer) else jnp.sum(x)
-
-
-def _traced_alike(x: jax.Array, y: jax.Array) -> bool:
-    return isinstance(x, jax.core.Tracer) and x.dtype == y.dtype and x.shape == y.shape
+@compiled(1)
+def _converted(x: jax.Array, dtype: Any) -> jax.Array:
+    return x.astype(dtype)
 
 
 def cast_like(tree: Any, other: Any) -> Any:

@@ -85,11 +85,11 @@ def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
     """The leaf function with its arithmetic in accumulator dtypes, its results as they are stored."""
 
     def call(index: int, row: Row) -> Row:
-        outputs = leaf(*[cast(x, accumulator_dtype(x.dtype)) for x in row])
+        outputs = leaf(*map(_widened, row))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        outputs = tuple([cast(y, _stored(x.dtype)) for x, y in zip(row, outputs, strict=False)])
+        outputs = tuple(map(_as_stored, outputs, row))
         shape = row[0].shape
         for y in outputs:
             if y.shape != shape:
@@ -98,6 +98,16 @@ def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     return call
+
+
+def _widened(x: jax.Array) -> jax.Array:
+    """An array in the dtype in which it is computed with."""
+    return cast(x, accumulator_dtype(x.dtype))
+
+
+def _as_stored(y: Any, x: jax.Array) -> jax.Array:
+    """What replaces an array, in the dtype in which it is stored."""
+    return cast(y, _stored(x.dtype))
 
 
 @functools.cache

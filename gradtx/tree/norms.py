@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.tree.arithmetic import accumulator_dtype, add, cast, multiply, sum_elements
+from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fusion import settle
+from gradtx.tree.operations import add, multiply, sum_elements
 from gradtx.tree.paths import absent, flatten_like, is_none
 
 

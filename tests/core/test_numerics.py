@@ -1,4 +1,4 @@
-"""Counters, bias corrections, and roots that are safe to differentiate."""
+"""Counters, bias corrections, moving averages, and roots that are safe to differentiate."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from gradtx.core import abs_sq, complement_of_power, denominator, increment, nonzero, plus, safe_sqrt, zero_count
+from gradtx.core import (
+    abs_sq,
+    complement_of_power,
+    increment,
+    moving_average,
+    moving_average_sq,
+    nonzero,
+    plus,
+    rescaled,
+    safe_sqrt,
+    scaled,
+    weighted_sum,
+    zero_count,
+)
 
 LARGEST = np.iinfo(np.int32).max
 DECAYS = [0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 0.999999]
@@ -77,6 +90,38 @@ def test_abs_sq_with_a_weight():
     assert [len(set(map(id, eqn.invars))) for eqn in products] == [2, 2]
 
 
+@pytest.mark.parametrize("decay", [0.9, jnp.float32(0.9)], ids=["number", "array"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_moving_averages(decay, dtype):
+    m, x = jnp.array([1.0, -2.0], dtype), jnp.array([3.0, 0.5], dtype) * (2 + 1j if dtype == jnp.complex64 else 1)
+    mean = 0.9 * np.asarray(m) + 0.1 * np.asarray(x)
+    squares = 0.9 + 0.1 * np.abs(np.asarray(x)) ** 2
+    for run in (lambda f: f, jax.jit):
+        result = run(moving_average)(decay, m, x)
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, mean, rtol=1e-6)
+        result = run(moving_average_sq)(decay, jnp.ones(2), x)
+        assert result.dtype == jnp.float32
+        np.testing.assert_allclose(result, squares, rtol=1e-6)
+        np.testing.assert_allclose(run(weighted_sum)(decay, m, 2.0, x), 0.9 * m + 2 * x, rtol=1e-6)
+        np.testing.assert_allclose(run(scaled)(decay, m), 0.9 * m, rtol=1e-6)
+
+
+def test_what_a_python_number_leaves_over_is_exact():
+    # 1 - 0.999 in float32 would have three digits fewer.
+    assert moving_average(0.999, jnp.zeros(1), jnp.ones(1)).item() == np.float32(1 - 0.999)
+    assert moving_average_sq(0.999, jnp.zeros(1), jnp.ones(1)).item() == np.float32(1 - 0.999)
+
+
+def test_numbers_and_scalar_arrays_make_the_same_operations():
+    # JAX lowers an operation once for each kind of operand, and a weakly typed scalar is another kind.
+    x = jnp.ones(3)
+    jaxpr = jax.make_jaxpr(lambda a, x: (weighted_sum(0.5, x, a, x), rescaled(x, x, 1e-8, weight=a)))(jnp.ones(()), x)
+    scalars = [v.aval for eqn in jaxpr.eqns for v in eqn.invars if not v.aval.shape]
+    assert len(scalars) == 4
+    assert not any(aval.weak_type for aval in scalars)
+
+
 def test_safe_sqrt():
     x = jnp.array([0.0, 4.0, 9.0])
     assert safe_sqrt(x).tolist() == [0.0, 2.0, 3.0]
@@ -106,15 +151,19 @@ def test_denominators_are_zero_nowhere_and_have_finite_slopes(eps, eps_root, tra
         eps, eps_root = jnp.float32(eps), jnp.float32(eps_root)
     expected = np.sqrt(np.array([0.0, 1e-30, 4.0]) + float(eps_root)) + float(eps)
     expected[0] = expected[0] if expected[0] > 1e-20 else 1.0
-    for function in (denominator, jax.jit(denominator)):
-        np.testing.assert_allclose(function(v, eps, eps_root), expected, rtol=1e-6)
-    assert jnp.isfinite(jax.vmap(jax.grad(denominator), (0, None, None))(v, eps, eps_root)).all()
+    for function in (rescaled, jax.jit(rescaled)):
+        np.testing.assert_allclose(function(jnp.ones(3), v, eps, eps_root), 1 / expected, rtol=1e-6)
+
+    def denominator(v):
+        return 1 / rescaled(jnp.float32(1), v, eps, eps_root)
+
+    assert jnp.isfinite(jax.vmap(jax.grad(denominator))(v)).all()
 
 
 @pytest.mark.parametrize("known", [1e-8, 1e-3])
 def test_a_known_eps_needs_no_guard(known):
     def operations(*eps):
-        return len(jax.make_jaxpr(lambda v: denominator(v, *eps))(jnp.ones(2)).eqns)
+        return len(jax.make_jaxpr(lambda v: rescaled(v, v, *eps))(jnp.ones(2)).eqns)
 
-    assert operations(known) == operations(0.0, known) == 2
-    assert operations(0.0) == 4
+    assert operations(known) == operations(0.0, known) == 3
+    assert operations(0.0) == 5
