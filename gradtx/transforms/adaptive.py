@@ -20,6 +20,7 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
+from gradtx.tree.operations import compiled, divide, multiply
 from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 
@@ -237,6 +238,12 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Updates
 
 
+@compiled()
+def _times_root(g: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    r""":math:`\sqrt{x / y}\, g`."""
+    return multiply(safe_sqrt(divide(x, y)), g)
+
+
 @transformation
 def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
     r"""Rescale by the ratio of the root mean squares of past updates and gradients (AdaDelta).
@@ -274,10 +281,10 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6) -> Pair:
         def leaf(g: jax.Array, e_g: jax.Array, e_x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             square = (1 - rho) * abs_sq(g)
             e_g = rho * e_g + square
-            e_x = moving_average_sq(rho, e_x, g * safe_sqrt((e_x + eps) / plus(e_g, eps)))
+            e_x = moving_average_sq(rho, e_x, _times_root(g, e_x + eps, plus(e_g, eps)))
             # The same step by the new e_x alone: were two outputs to read the old one, XLA would copy it first.
             # Solving the line above for the old e_x and inserting it gives this; nothing in it cancels.
-            return g * safe_sqrt((e_x + rho * eps) / plus(rho * e_g + square, rho * eps)), e_g, e_x
+            return _times_root(g, e_x + rho * eps, plus(rho * e_g + square, rho * eps)), e_g, e_x
 
         updates, e_g, e_x = tree.map_leaves(leaf, updates, state.e_g, state.e_x)
         return updates, ScaleByAdaDeltaState(e_g, e_x)

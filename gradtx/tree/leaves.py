@@ -13,6 +13,7 @@ from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, joins, se
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
 _ARRAYS = (jax.Array, Deferred)
+_NOT_YET = (jax.core.Tracer, Deferred)
 
 
 def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
@@ -45,7 +46,7 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
     columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
     rows: list[Row] = list(zip(*columns, strict=True))
-    traced = any(isinstance(x, jax.core.Tracer | Deferred) for row in rows for x in row)
+    traced = any(isinstance(x, _NOT_YET) for row in rows for x in row)
     call = _checked(leaf, len(trees), trees[0])
     later = traced and joins(share)
     outputs = _apply(_deferring(call, len(trees), share) if later else call, rows, len(trees), trees[0])
