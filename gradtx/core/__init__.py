@@ -18,6 +18,7 @@ from gradtx.core.hyperparams import (
 )
 from gradtx.core.numerics import (
     abs_sq,
+    add_scaled,
     as_stored,
     complement_of_power,
     increment,
@@ -78,6 +79,7 @@ __all__ = [
     "Value",
     "abs_sq",
     "accepting_extras",
+    "add_scaled",
     "add_schedules",
     "alias",
     "aliases",

@@ -70,6 +70,16 @@ def scaled(a: Any, x: jax.Array) -> jax.Array:
 _product = compiled()(multiply)
 
 
+def add_scaled(y: jax.Array, a: Any, x: jax.Array) -> jax.Array:
+    r""":math:`y + a x`."""
+    return _add_scaled(y, _as_operand(a, x), x)
+
+
+@compiled()
+def _add_scaled(y: jax.Array, a: Any, x: jax.Array) -> jax.Array:
+    return add(y, multiply(a, x))
+
+
 def weighted_sum(a: Any, x: jax.Array, b: Any, y: jax.Array) -> jax.Array:
     r""":math:`a x + b y`."""
     return _weighted_sum(_as_operand(a, x), x, _as_operand(b, y), y)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from gradtx import tree
-from gradtx.core import Pair, transformation
+from gradtx.core import Pair, add_scaled, transformation
 from gradtx.errors import require_extra
 from gradtx.typing import EmptyState, Mask, NonNegative, Params, State, Updates
 
@@ -46,7 +46,7 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> P
         return EmptyState()
 
     def leaf(g: jax.Array, p: jax.Array) -> Any:
-        return g + weight_decay * p
+        return add_scaled(g, weight_decay, p)
 
     @tree.fusible
     def update(

@@ -5,15 +5,8 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
-from gradtx.core import Pair, complement_of_power, increment, moving_average, transformation, zero_count
-from gradtx.tree.operations import add, compiled, multiply
+from gradtx.core import Pair, add_scaled, complement_of_power, increment, moving_average, transformation, zero_count
 from gradtx.typing import Count, Decay, DTypeName, Fraction, Params, State, Updates
-
-
-@compiled()
-def _decayed_sum(decay: Any, m: jax.Array, g: jax.Array) -> jax.Array:
-    r""":math:`\mu\, m + g`."""
-    return add(multiply(decay, m), g)
 
 
 class TraceState(NamedTuple):
@@ -67,8 +60,8 @@ def trace(decay: Fraction, nesterov: bool = False, accumulator_dtype: DTypeName 
         updates: Updates, state: TraceState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def leaf(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-            m = _decayed_sum(decay, m, g)
-            return (_decayed_sum(decay, m, g) if nesterov else m), m
+            m = add_scaled(g, decay, m)
+            return (add_scaled(g, decay, m) if nesterov else m), m
 
         updates, m = tree.map_leaves(leaf, updates, state.trace)
         return updates, TraceState(m)

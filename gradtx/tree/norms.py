@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fusion import settle
-from gradtx.tree.operations import add, multiply, sum_elements
+from gradtx.tree.operations import add, compiled, multiply, sum_elements
 from gradtx.tree.paths import absent, flatten_like, is_none
 
 
@@ -17,12 +17,15 @@ def squared_norm(tree: Any) -> jax.Array:
 
     def leaf(x: Any) -> jax.Array:
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-        x = cast(x, accumulator_dtype(x.dtype))
-        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else multiply(x, x)
-        return sum_elements(squares)
+        return _sum_of_squares(cast(x, accumulator_dtype(x.dtype)))
 
     sums = [leaf(x) for x in jax.tree.leaves(settle(tree)) if not absent(x)]
     return functools.reduce(add, sums or [jnp.zeros((), jnp.float32)])
+
+
+@compiled()
+def _sum_of_squares(x: jax.Array) -> jax.Array:
+    return sum_elements(jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else multiply(x, x))
 
 
 def global_norm(tree: Any) -> jax.Array:
