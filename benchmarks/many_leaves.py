@@ -3,6 +3,7 @@
 python -m benchmarks.many_leaves                          # 10 to 1000 leaves of 64x64, and two real lists
 python -m benchmarks.many_leaves --counts 10 100 3000
 python -m benchmarks.many_leaves --lists --traces         # the real lists alone, traced and lowered only
+python -m benchmarks.many_leaves --lists --fresh          # the same, each time with JAX's caches empty
 """
 
 import argparse
@@ -112,11 +113,13 @@ def stages(contender: Contender, params: Any) -> tuple[Times, Any, tuple[Any, An
     return {"trace": then - start, "lower": now - then}, lowered, shapes
 
 
-def best_traces(names: Sequence[str], params: Any, repeats: int) -> dict[str, Times]:
-    """The least times of trace and lowering, the contenders taking turns."""
+def best_traces(names: Sequence[str], params: Any, repeats: int, fresh: bool = False) -> dict[str, Times]:
+    """The least times of trace and lowering, the contenders taking turns; if `fresh`, with JAX's caches empty."""
     rounds: dict[str, list[Times]] = {name: [] for name in names}
     for _ in range(repeats + 1):  # the first round fills caches
         for name in names:
+            if fresh:
+                jax.clear_caches()
             rounds[name].append(stages(CONTENDERS[name], params)[0])
     return {name: {s: min(r[s] for r in rounds[name][1:]) for s in ("trace", "lower")} for name in names}
 
@@ -224,10 +227,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--compilations", type=int, default=4, help="of each contender")
     parser.add_argument("--lists", action="store_true", help="the real lists alone")
     parser.add_argument("--traces", action="store_true", help="trace and lowering alone")
+    parser.add_argument(
+        "--fresh", action="store_true", help="traces as in a process that just began: no cache is filled"
+    )
     parser.add_argument("--check", action="store_true", help=f"fail if a bound is missed on {FEW} leaves or more")
     parser.add_argument("--json", metavar="PATH")
     parser.add_argument("--png", metavar="PATH")
     options = parser.parse_args(arguments)
+    traces = options.traces or options.fresh
     leafwise = [name for name, contender in CONTENDERS.items() if not contender.raveled]
     results: dict[str, Any] = {
         "jax": jax.__version__,
@@ -237,8 +244,8 @@ def main(arguments: list[str] | None = None) -> int:
     above: list[str] = []
 
     def measure(title: str, names: Sequence[str], params: Any) -> dict[str, Times]:
-        if options.traces:
-            times = best_traces(names, params, 9)
+        if traces:
+            times = best_traces(names, params, 9, options.fresh)
         else:
             times = run(names, params, options.repeats, options.compilations, options.placements)
         show(title, times)
@@ -248,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     by_count: dict[int, dict[str, Times]] = {}
     for count in [] if options.lists else options.counts:
-        names = leafwise if options.traces else list(CONTENDERS)
+        names = leafwise if traces else list(CONTENDERS)
         title = f"{count} leaves of {options.side}x{options.side}"
         by_count[count] = measure(title, names, alike(count, options.side))
     results["counts"] = {str(count): times for count, times in by_count.items()}
@@ -258,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     results["missed"] = above
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
-    if options.png and by_count and not options.traces:
+    if options.png and by_count and not traces:
         draw(by_count, options.png)
     rich.print(*(above or ["every bound is kept"]), sep="\n")
     return int(options.check and bool(above))

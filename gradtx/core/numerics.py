@@ -19,8 +19,8 @@ def zero_count() -> jax.Array:
 @compiled()
 def increment(count: jax.Array) -> jax.Array:
     """The counter plus one, saturating at the largest int32."""
-    more = count < np.iinfo(count.dtype).max
-    return jnp.add(count, more.astype(count.dtype))
+    more = jax.lax.lt(count, np.array(np.iinfo(count.dtype).max, count.dtype))
+    return jax.lax.add(count, jax.lax.convert_element_type(more, count.dtype))
 
 
 def complement_of_power(decay: Any, count: Any) -> Any:
@@ -36,7 +36,8 @@ def complement_of_power(decay: Any, count: Any) -> Any:
 
 @compiled()
 def _complement_of_exp(rate: Any, count: Any) -> jax.Array:
-    return -jnp.expm1(rate * jnp.asarray(count, jnp.result_type(float)))
+    t = jax.lax.convert_element_type(count, jnp.result_type(float))
+    return jax.lax.neg(jax.lax.expm1(multiply(_as_operand(rate, t), t)))
 
 
 @compiled()

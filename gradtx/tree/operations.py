@@ -1,7 +1,8 @@
 """Operations on arrays that cost little, both to trace and in an eager update."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +11,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(*static: int) -> Callable[[F], F]:
-    """Make a function of arrays one dispatch in an eager update; in a program it leaves its operations, not a call.
+    """Make a function of arrays one dispatch in an eager update; where something is traced, it is what is written.
 
-    There they are traced once for each shape, which for Adam on 28 shapes takes 0.7 of the time. An eager update of
-    ten leaves takes 0.4.
+    An eager update of ten leaves with Adam takes 0.4 of the time.
 
     Args:
       *static: the places of arguments that are switches. All others are operands: new numbers compile nothing.
     """
 
     def decorate(function: F) -> F:
-        inlined: F = jax.jit(function, static_argnums=static, inline=True)  # type: ignore[assignment]
-        return inlined
+        at_once = jax.jit(function, static_argnums=static)
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            for x in args:
+                if isinstance(x, jax.core.Tracer):
+                    return function(*args)
+            return at_once(*args)
+
+        return cast(F, call)
 
     return decorate
 
@@ -49,7 +57,11 @@ def sum_elements(x: jax.Array) -> jax.Array:
     return jax.lax.reduce_sum(x, range(x.ndim)) if isinstance(x, jax.core.Tracer) else jnp.sum(x)
 
 
-def _traced_alike(x: jax.Array, y: jax.Array) -> bool:
-    """Whether both are traced and of one dtype, and of one shape or one of them a scalar."""
-    traced = isinstance(x, jax.core.Tracer) and isinstance(y, jax.core.Tracer)
-    return traced and x.dtype == y.dtype and (x.shape == y.shape or not x.shape or not y.shape)
+def _traced_alike(x: Any, y: Any) -> bool:
+    """Whether one is traced and both are of one dtype, and of one shape or one of them a scalar."""
+    if not (isinstance(x, jax.core.Tracer) or isinstance(y, jax.core.Tracer)):
+        return False
+    if getattr(x, "dtype", None) != getattr(y, "dtype", 0):
+        return False
+    shapes: tuple[Any, Any] = x.shape, y.shape
+    return shapes[0] == shapes[1] or () in shapes
