@@ -61,7 +61,6 @@ def _traced_alike(x: Any, y: Any) -> bool:
     """Whether one is traced and both are of one dtype, and of one shape or one of them a scalar."""
     if not (isinstance(x, jax.core.Tracer) or isinstance(y, jax.core.Tracer)):
         return False
-    if getattr(x, "dtype", None) != getattr(y, "dtype", 0):
+    if not (hasattr(x, "dtype") and hasattr(y, "dtype")) or x.dtype != y.dtype:
         return False
-    shapes: tuple[Any, Any] = x.shape, y.shape
-    return shapes[0] == shapes[1] or () in shapes
+    return bool(x.shape == y.shape or not x.shape or not y.shape)

@@ -13,6 +13,7 @@ OPERANDS = {
     "scalar": (jnp.float32(3), jnp.array([4.0, 8.0])),
     "scalar on the right": (jnp.array([4.0, 8.0]), jnp.float32(3)),
     "rows": (jnp.ones((2, 1)), jnp.array([4.0, 8.0])),
+    "number": (3.0, jnp.array([4.0, 8.0])),
     "dtypes": (jnp.array([1.0, 2.0]), jnp.array([1 + 1j, 2j])),
 }
 
@@ -29,6 +30,12 @@ def test_operations_are_those_of_jax_numpy(own, plain, operands):
 def test_sums():
     x = jnp.arange(6.0).reshape(2, 3)
     assert sum_elements(x).item() == jax.jit(sum_elements)(x).item() == 15.0
+
+
+def test_a_python_number_beside_a_traced_double(x64):
+    # To NumPy, None is a name for float64.
+    x = jnp.array([4.0, 8.0])
+    assert jax.jit(lambda x: multiply(3.0, x))(x).tolist() == [12.0, 24.0]
 
 
 @compiled(2)
