@@ -1,6 +1,7 @@
 """Arithmetic that many transformations share: counters, bias corrections, moving averages, roots, denominators."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -165,41 +166,67 @@ def plus(x: jax.Array, eps: Any) -> jax.Array:
     return total if _is_above_zero(eps) else nonzero(total)
 
 
-def rescaled(
-    m: jax.Array, v: jax.Array, eps: Any, eps_root: Any = 0.0, *, weight: Any = None, correction: Any = None
-) -> jax.Array:
-    r""":math:`\hat m / (\sqrt{\hat v + \bar\epsilon} + \epsilon)` for :math:`\hat m = m / w` and :math:`\hat v = c\,v`.
+def rescaling(
+    eps: Any, eps_root: Any = 0.0, *, mu_weight: Any = None, nu_weight: Any = None
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    r"""The function of m and v that divides the mean gradient by the root of the mean square, as Adam does.
 
-    Where the denominator is as good as zero, as the numerator then is, one is added to it. Dividing once, by its
-    product with w, makes a loop that XLA compiles in a sixth less time than one that corrects m first.
+    .. math::
+        \frac{\hat m}{\sqrt{\hat v + \bar\epsilon} + \epsilon}
+        = \frac{m}{\sqrt{(w_m^2/w_v)\, v + w_m^2\bar\epsilon} + w_m\epsilon}, \qquad
+        \hat m = m / w_m, \quad \hat v = v / w_v
+
+    The form on the right has one operation for each element less. It is used if one of the numbers is known to be above
+    zero; otherwise, where the denominator is as good as zero, as the numerator then is, one is added to it.
+
+    Args:
+      eps: :math:`\epsilon`.
+      eps_root: :math:`\bar\epsilon`.
+      mu_weight: :math:`w_m`, what has to be divided out of m; None for 1.
+      nu_weight: :math:`w_v`, likewise.
     """
-    positive, root_positive = _is_above_zero(eps), _is_above_zero(eps_root)
     eps, eps_root = _unless_zero(eps), _unless_zero(eps_root)
-    eps, eps_root, weight, correction = (_as_operand(x, v) for x in (eps, eps_root, weight, correction))
-    return _rescaled(m, v, eps, eps_root, weight, correction, positive, root_positive)
+    if not (_is_above_zero(eps_root) or (eps_root is None and _is_above_zero(eps))):
+        return lambda m, v: _rescaled_or_zero(m, v, eps, eps_root, mu_weight, nu_weight)
+    factor, inside, outside = _moved_inside(eps, eps_root, mu_weight, nu_weight)
+    return lambda m, v: _rescaled(m, v, _as_operand(factor, v), _as_operand(inside, v), _as_operand(outside, v))
 
 
-@compiled(6, 7)
-def _rescaled(
-    m: jax.Array,
-    v: jax.Array,
-    eps: Any,
-    eps_root: Any,
-    weight: Any,
-    correction: Any,
-    positive: bool,
-    root_positive: bool,
-) -> jax.Array:
-    """`rescaled`, without the operations that Python numbers make needless: each is traced for every shape."""
-    v = v if correction is None else multiply(correction, v)
-    inside = v if eps_root is None else add(v, eps_root)
-    root = jax.lax.sqrt(inside) if root_positive else _sqrt(inside)
-    total = root if eps is None else add(root, eps)
-    if not (positive or root_positive):
-        limits: Any = jnp.finfo(total.dtype)  # type: ignore[no-untyped-call]
-        least: float = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
-        total = total + (total < least).astype(total.dtype)
-    return divide(m, total if weight is None else multiply(weight, total))
+def _moved_inside(eps: Any, eps_root: Any, mu_weight: Any, nu_weight: Any) -> tuple[Any, Any, Any]:
+    """The factor of v, the summand inside the root and the one outside; None for what does nothing."""
+    if mu_weight is None:
+        return (None if nu_weight is None else 1 / nu_weight), eps_root, eps
+    return _times_weight(eps, eps_root, mu_weight, nu_weight)
+
+
+@compiled()
+def _times_weight(eps: Any, eps_root: Any, weight: Any, nu_weight: Any) -> tuple[Any, Any, Any]:
+    square = multiply(weight, weight)
+    inside, outside = (None if x is None else scaled(x, w) for x, w in ((eps_root, square), (eps, weight)))
+    return square if nu_weight is None else divide(square, nu_weight), inside, outside
+
+
+@compiled()
+def _rescaled(m: jax.Array, v: jax.Array, factor: Any, inside: Any, outside: Any) -> jax.Array:
+    """`rescaling` by a denominator above zero, without the operations that are needless: each is traced for a shape."""
+    square = v if factor is None else multiply(factor, v)
+    # The least number there is, invisible beside eps, keeps the derivative finite where v is 0. A custom derivative
+    # takes a tenth of the time in which the step on a ResNet is traced.
+    square = add(square, np.finfo(square.dtype).tiny if inside is None else inside)
+    root = jax.lax.sqrt(square)
+    return divide(m, root if outside is None else add(root, outside))
+
+
+@compiled()
+def _rescaled_or_zero(m: jax.Array, v: jax.Array, eps: Any, eps_root: Any, mu_weight: Any, nu_weight: Any) -> jax.Array:
+    """`rescaling` by a denominator that may be zero."""
+    v = v if nu_weight is None else divide(v, nu_weight)
+    root = _sqrt(v if eps_root is None else v + eps_root)
+    total = root if eps is None else root + eps
+    limits = np.finfo(total.dtype)
+    least = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
+    total = total + (total < least).astype(total.dtype)
+    return divide(m, total if mu_weight is None else multiply(mu_weight, total))
 
 
 def _unless_zero(x: Any) -> Any:

@@ -14,7 +14,7 @@ from gradtx.core import (
     increment,
     moving_average,
     moving_average_sq,
-    rescaled,
+    rescaling,
     transformation,
     weighted_sum,
     zero_count,
@@ -45,11 +45,11 @@ def init_moments(params: Params, value: Any = 0, mu_dtype: Any = None) -> ScaleB
 def first_moment(
     b1: Any, count: jax.Array, nesterov: bool, debias: bool = True
 ) -> tuple[Any, Callable[[Any, Any], Any]]:
-    r"""What estimates the mean gradient from :math:`g` and :math:`m`, and the weight it has to be divided by."""
-    weight = complement_of_power(b1, count) if debias else 1.0
+    r"""The weight (or None for 1) that the mean gradient has to be divided by, and what makes it of g and m."""
+    weight = complement_of_power(b1, count) if debias else None
     if not nesterov:
         return weight, lambda _, m: m
-    ahead = weight / complement_of_power(b1, increment(count)) if debias else 1.0
+    ahead = weight / complement_of_power(b1, increment(count)) if weight is not None else 1.0
     return weight, lambda g, m: weighted_sum(b1 * ahead, m, 1 - b1, g)
 
 
@@ -116,12 +116,13 @@ def scale_by_adam(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         weight, mean = first_moment(b1, count, nesterov, bias_correction)
-        correct_nu = 1 / complement_of_power(b2, count) if bias_correction else 1.0
+        nu_weight = complement_of_power(b2, count) if bias_correction else None
+        rescale = rescaling(eps, eps_root, mu_weight=weight, nu_weight=nu_weight)
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = moving_average(b1, m, g)
             v = moving_average_sq(b2, v, g)
-            return rescaled(mean(g, m), v, eps, eps_root, weight=weight, correction=correct_nu), m, v
+            return rescale(mean(g, m), v), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -199,15 +200,16 @@ def scale_by_amsgrad(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         weight, mean = first_moment(b1, count, nesterov=False, debias=bias_correction != "none")
-        correct_nu = 1 / complement_of_power(b2, count)
-        before = correct_nu if bias_correction == "before_max" else 1.0
-        after = correct_nu if bias_correction == "after_max" else 1.0
+        nu_weight = complement_of_power(b2, count)
+        before = 1 / nu_weight if bias_correction == "before_max" else 1.0
+        after = nu_weight if bias_correction == "after_max" else None
+        rescale = rescaling(eps, eps_root, mu_weight=weight, nu_weight=after)
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array, v_max: jax.Array) -> tuple[jax.Array, ...]:
             m = moving_average(b1, m, g)
             v = moving_average_sq(b2, v, g)
             v_max = jnp.maximum(v_max, before * v)
-            return rescaled(mean(g, m), v_max, eps, eps_root, weight=weight, correction=after), m, v, v_max
+            return rescale(mean(g, m), v_max), m, v, v_max
 
         updates, mu, nu, nu_max = tree.map_leaves(leaf, updates, state.mu, state.nu, state.nu_max)
         return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
@@ -265,14 +267,14 @@ def scale_by_belief(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         weight, mean = first_moment(b1, count, nesterov)
-        correct_nu = 1 / complement_of_power(b2, count)
+        rescale = rescaling(eps, mu_weight=weight, nu_weight=complement_of_power(b2, count))
 
         def leaf(g: jax.Array, m: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = moving_average(b1, m, g)
             # In this order the sum is between two arrays, and XLA computes it once; were eps_root added last, it would
             # do so again for u, from a copy of the old s.
             s = b2 * s + ((1 - b2) * abs_sq(g - m) + eps_root)
-            return rescaled(mean(g, m), s, eps, weight=weight, correction=correct_nu), m, s
+            return rescale(mean(g, m), s), m, s
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)
@@ -328,14 +330,15 @@ def scale_by_yogi(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         weight, mean = first_moment(b1, count, nesterov=False, debias=bias_correction)
-        correct_nu = 1 / complement_of_power(b2, count) if bias_correction else 1.0
+        nu_weight = complement_of_power(b2, count) if bias_correction else None
+        rescale = rescaling(eps, eps_root, mu_weight=weight, nu_weight=nu_weight)
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = moving_average(b1, m, g)
             change = (1 - b2) * abs_sq(g)
             # Comparing, rather than the sign of a difference, keeps a moment that overflowed infinite, not NaN.
             v = v + jnp.where(abs_sq(g) > v, change, jnp.where(abs_sq(g) < v, -change, 0))
-            return rescaled(mean(g, m), v, eps, eps_root, weight=weight, correction=correct_nu), m, v
+            return rescale(mean(g, m), v), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)

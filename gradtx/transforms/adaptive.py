@@ -1,5 +1,6 @@
 """Scaling by an estimate of each coordinate's second moment, without momentum."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from gradtx.core import (
     moving_average,
     moving_average_sq,
     plus,
-    rescaled,
+    rescaling,
     safe_sqrt,
     transformation,
     zero_count,
@@ -24,9 +25,9 @@ from gradtx.tree.operations import compiled, divide, multiply
 from gradtx.typing import Count, Decay, NonNegative, Params, State, Updates
 
 
-def _normalized(g: jax.Array, v: jax.Array, eps: Any, eps_in_sqrt: bool, correction: Any = None) -> jax.Array:
-    r""":math:`g / \sqrt{\hat v + \epsilon}` or :math:`g / (\sqrt{\hat v} + \epsilon)`."""
-    return rescaled(g, v, *((0.0, eps) if eps_in_sqrt else (eps, 0.0)), correction=correction)
+def _normalizing(eps: Any, eps_in_sqrt: bool, nu_weight: Any = None) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    r""":math:`g / \sqrt{\hat v + \epsilon}` or :math:`g / (\sqrt{\hat v} + \epsilon)`, a function of g and v."""
+    return rescaling(*((0.0, eps) if eps_in_sqrt else (eps, 0.0)), nu_weight=nu_weight)
 
 
 class ScaleByRssState(NamedTuple):
@@ -74,9 +75,11 @@ def scale_by_rss(
     def update(
         updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
+        normalize = _normalizing(eps, eps_in_sqrt)
+
         def leaf(g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
             h = h + abs_sq(g)
-            return _normalized(g, h, eps, eps_in_sqrt), h
+            return normalize(g, h), h
 
         updates, h = tree.map_leaves(leaf, updates, state.sum_of_squares)
         return updates, ScaleByRssState(h)
@@ -138,11 +141,11 @@ def scale_by_rms(
         updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         count = increment(state.count)
-        correct = 1 / complement_of_power(decay, count) if bias_correction else None
+        normalize = _normalizing(eps, eps_in_sqrt, complement_of_power(decay, count) if bias_correction else None)
 
         def leaf(g: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
             v = moving_average_sq(decay, v, g)
-            return _normalized(g, v, eps, eps_in_sqrt, correct), v
+            return normalize(g, v), v
 
         updates, v = tree.map_leaves(leaf, updates, state.nu)
         return updates, ScaleByRmsState(count, v)
@@ -211,6 +214,7 @@ def scale_by_stddev(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         correct = 1 / complement_of_power(decay, count) if bias_correction else 1.0
+        normalize = _normalizing(eps, eps_in_sqrt)
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = moving_average(decay, m, g)
@@ -218,7 +222,7 @@ def scale_by_stddev(
             # Where squares overflow, the variance is infinite and the update 0, not infinity minus infinity.
             square_mean = jnp.minimum(abs_sq(correct * m), np.finfo(v.dtype).max)
             variance = jnp.maximum(correct * v - square_mean, 0)
-            return _normalized(g, variance, eps, eps_in_sqrt), m, v
+            return normalize(g, variance), m, v
 
         updates, m, v = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByStddevState(count, m, v)

@@ -15,7 +15,7 @@ from gradtx.core import (
     increment,
     moving_average,
     moving_average_sq,
-    rescaled,
+    rescaling,
     safe_sqrt,
     transformation,
 )
@@ -85,15 +85,14 @@ def scale_by_rectified_adam(
     ) -> tuple[Updates, State]:
         count = increment(state.count)
         weight, mean = first_moment(b1, count, nesterov)
-        correct_nu = 1 / complement_of_power(b2, count)
+        rescale = rescaling(eps, eps_root, mu_weight=weight, nu_weight=complement_of_power(b2, count))
         tractable, r = _rectification(b2, count, threshold)
         fallback = 1 / weight if below_threshold == "momentum" else 0.0
 
         def leaf(g: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             m = moving_average(b1, m, g)
             v = moving_average_sq(b2, v, g)
-            adaptive = rescaled(r, v, eps, eps_root, weight=weight, correction=correct_nu)
-            return mean(g, m) * jnp.where(tractable, adaptive, fallback), m, v
+            return mean(g, m) * jnp.where(tractable, rescale(r, v), fallback), m, v
 
         updates, mu, nu = tree.map_leaves(leaf, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count, mu, nu)

@@ -23,6 +23,7 @@ Operand = tuple[int, int]
 
 _ARRAY = -1
 _CHEAP = 2  # up to so many calls of functions not worth sharing are repeated for every leaf
+_CALLS_FOR_A_TRACE = 6  # to trace and lower Adam's leaf function takes as long as that many calls
 
 
 class LeafCall(Protocol):
@@ -228,10 +229,20 @@ def _kind(bundle: _Bundle, outputs: list[Deferred]) -> Any:
 
 
 def _by_count(kinds: list[list[_Leaf]]) -> Iterator[tuple[int, list[list[_Leaf]]]]:
-    """The kinds of which there are equally many, together."""
-    counts = {len(kind): None for kind in kinds}
-    for times in counts:
-        yield times, [kind for kind in kinds if len(kind) == times]
+    """The kinds of which there are equally many, together.
+
+    A kind of which there are as many as of two others together is divided between them, if that saves calls enough.
+    """
+    groups: dict[int, list[list[_Leaf]]] = {}
+    for kind in kinds:
+        groups.setdefault(len(kind), []).append(kind)
+    for times in sorted(groups, reverse=True):
+        first = next((n for n in groups if n < times and times - n in groups), None)
+        if first and times > _CALLS_FOR_A_TRACE * len(groups[times]):
+            for kind in groups.pop(times):
+                groups[first].append(kind[:first])
+                groups[times - first].append(kind[first:])
+    yield from groups.items()
 
 
 def _joined(bundle: _Bundle, outputs: list[Deferred]) -> Callable[..., Row]:
