@@ -20,8 +20,8 @@ def zero_count() -> jax.Array:
 @compiled()
 def increment(count: jax.Array) -> jax.Array:
     """The counter plus one, saturating at the largest int32."""
-    more = jax.lax.lt(count, np.array(np.iinfo(count.dtype).max, count.dtype))
-    return jax.lax.add(count, jax.lax.convert_element_type(more, count.dtype))
+    one = count.dtype.type(1)
+    return jax.lax.add(jax.lax.min(count, np.iinfo(count.dtype).max - one), one)
 
 
 def complement_of_power(decay: Any, count: Any) -> Any:

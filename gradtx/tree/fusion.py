@@ -55,13 +55,12 @@ class Deferred:
         return math.prod(self.shape)
 
 
-class _Call(NamedTuple):
-    """A call that was put off: of what, by which transformation, and of which operands."""
+class _Work(NamedTuple):
+    """What is put off for every leaf: a function, by which transformation, and whether to share its trace."""
 
     function: LeafCall
     origin: str
     share: bool
-    operands: tuple[Operand, ...]
 
     @property
     def name(self) -> str:
@@ -75,7 +74,7 @@ class _Bundle:
 
     def __init__(self, index: int) -> None:
         self.index, self.made = index, False
-        self.calls: list[_Call] = []
+        self.calls: list[tuple[_Work, tuple[Operand, ...]]] = []
         self.arrays: list[Any] = []
         self.places: dict[int, int] = {}
         self.outputs: list[Deferred] = []
@@ -90,6 +89,14 @@ class _Bundle:
         if place == len(self.arrays):
             self.arrays.append(x)
         return _ARRAY, place
+
+    def put_off(self, work: _Work, row: Row, dtypes: Sequence[Any]) -> tuple[Deferred, ...]:
+        """What a call of this bundle will return: an output of each dtype, of the shape of the row's arrays."""
+        number, shape = len(self.calls), row[0].shape
+        self.calls.append((work, tuple([self.operand(x) for x in row])))
+        outputs = tuple([Deferred(self, (number, k), shape, dtype) for k, dtype in enumerate(dtypes)])
+        self.outputs += outputs
+        return outputs
 
 
 class _Fusion:
@@ -157,27 +164,32 @@ def run(origin: str, update: Callable[..., tuple[Any, Any]], updates: Any, *args
         _fusion.reset(token)
 
 
-def defer(function: LeafCall, index: int, row: Row, dtypes: Sequence[Any], share: bool) -> Row:
-    """Put off a call on a row of arrays, some of which may be put off themselves.
+def deferring(
+    function: LeafCall, kept: int, stored: Callable[[Any], Any], share: bool
+) -> Callable[[int, Row], tuple[Deferred, ...]]:
+    """A function whose calls on rows of arrays are put off; some of the arrays may be put off themselves.
 
     Args:
-      function: what is to be called.
-      index: the number of the leaf, for messages.
-      row: an array of each tree, all of one shape.
-      dtypes: those of the outputs.
+      function: what is to be called, on the number of the leaf (for messages) and an array of each tree, all of one
+        shape.
+      kept: how many outputs it has, which take the places of the first arrays.
+      stored: the dtype of an output that replaces an array of a dtype.
       share: whether leaves that are alike should share one traced call, however short the function.
     """
     fusion = _fusion.get()
     if fusion:
         fusion.used = True
-    waiting = (x.bundle for x in row if isinstance(x, Deferred) and not x.bundle.made)
-    bundle = next(waiting, None) or _Bundle(index)
-    operands = tuple([bundle.operand(x) for x in row])
-    number, shape = len(bundle.calls), row[0].shape
-    outputs = tuple([Deferred(bundle, (number, k), shape, dtype) for k, dtype in enumerate(dtypes)])
-    bundle.calls.append(_Call(function, fusion.origin if fusion else "", share, operands))
-    bundle.outputs += outputs
-    return outputs
+    work = _Work(function, fusion.origin if fusion else "", share)
+
+    def defer(index: int, row: Row) -> tuple[Deferred, ...]:
+        bundle = None
+        for x in row:
+            if isinstance(x, Deferred) and not x.bundle.made:
+                bundle = x.bundle
+                break
+        return (bundle or _Bundle(index)).put_off(work, row, [stored(x.dtype) for x in row[:kept]])
+
+    return defer
 
 
 def settle(tree: Any) -> Any:
@@ -222,9 +234,9 @@ def _by_kind(wanted: list[Deferred]) -> list[list[_Leaf]]:
 
 def _kind(bundle: _Bundle, outputs: list[Deferred]) -> Any:
     """What bundles have in common that share a trace; one that is cheaper to repeat is alone of its kind."""
-    if len(bundle.calls) <= _CHEAP and not any(call.share for call in bundle.calls):
+    if len(bundle.calls) <= _CHEAP and not any(work.share for work, _ in bundle.calls):
         return bundle
-    calls = tuple([(id(call.function), call.operands) for call in bundle.calls])
+    calls = tuple([(id(work), operands) for work, operands in bundle.calls])
     return calls, tuple(map(jax.typeof, bundle.arrays)), tuple([x.output for x in outputs])
 
 
@@ -250,17 +262,17 @@ def _joined(bundle: _Bundle, outputs: list[Deferred]) -> Callable[..., Row]:
 
     def joined(*arrays: Any) -> Row:
         rows: list[Row] = []
-        for call in bundle.calls:
-            row = tuple([arrays[k] if number == _ARRAY else rows[number][k] for number, k in call.operands])
+        for work, operands in bundle.calls:
+            row = tuple([arrays[k] if number == _ARRAY else rows[number][k] for number, k in operands])
             try:
-                with jax.named_scope(call.name):
-                    rows.append(call.function(bundle.index, row))
+                with jax.named_scope(work.name):
+                    rows.append(work.function(bundle.index, row))
             except GradtxError as error:
-                error.locate(call.origin)
+                error.locate(work.origin)
                 raise
         return tuple([rows[x.output[0]][x.output[1]] for x in outputs])
 
-    joined.__name__ = "_and_".join(dict.fromkeys(call.name for call in bundle.calls))
+    joined.__name__ = "_and_".join(dict.fromkeys(work.name for work, _ in bundle.calls))
     return joined
 
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast
-from gradtx.tree.fusion import Deferred, LeafCall, Row, defer, fusing, joins, settle
+from gradtx.tree.fusion import Deferred, LeafCall, Row, deferring, fusing, joins, settle
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
-_ARRAYS = (jax.Array, Deferred)
-_NOT_YET = (jax.core.Tracer, Deferred)
+_ARRAYS = (Deferred, jax.core.Tracer, jax.Array)
+_NOT_YET = (Deferred, jax.core.Tracer)
 
 
 def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
@@ -49,7 +49,7 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     traced = any(isinstance(x, _NOT_YET) for row in rows for x in row)
     call = _checked(leaf, len(trees), trees[0])
     later = traced and joins(share)
-    outputs = _apply(_deferring(call, len(trees), share) if later else call, rows, len(trees), trees[0])
+    outputs = _apply(deferring(call, len(trees), _stored, share) if later else call, rows, len(trees), trees[0])
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:
         results = trees
@@ -75,11 +75,6 @@ def _apply(call: Callable[[int, Row], Row], rows: list[Row], kept: int, tree: An
                 raise _shape_error(tree, index, row)
         outputs.append(call(index, row))
     return outputs
-
-
-def _deferring(call: LeafCall, kept: int, share: bool) -> Callable[[int, Row], Row]:
-    """The call put off."""
-    return lambda index, row: defer(call, index, row, tuple([_stored(x.dtype) for x in row[:kept]]), share)
 
 
 def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:

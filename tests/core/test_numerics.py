@@ -116,9 +116,10 @@ def test_what_a_python_number_leaves_over_is_exact():
 def test_numbers_and_scalar_arrays_make_the_same_operations():
     # JAX lowers an operation once for each kind of operand, and a weakly typed scalar is another kind.
     x = jnp.ones(3)
-    jaxpr = jax.make_jaxpr(lambda a, x: (weighted_sum(0.5, x, a, x), rescaling(1e-8, mu_weight=a)(x, x)))(jnp.ones(()), x)
+    rescale = rescaling(1e-8, nu_weight=jnp.float32(0.5))
+    jaxpr = jax.make_jaxpr(lambda a, x: (weighted_sum(0.5, x, a, x), rescale(x, x)))(jnp.ones(()), x)
     scalars = [v.aval for eqn in jaxpr.eqns for v in eqn.invars if not v.aval.shape]
-    assert len(scalars) == 4
+    assert len(scalars) == 5
     assert not any(aval.weak_type for aval in scalars)
 
 
