@@ -1,11 +1,15 @@
 """The last step: adding updates to parameters."""
 
+from typing import Any
+
 import jax
 
 from gradtx.errors import TreeMismatchError
-from gradtx.tree import cast_like, check_same_structure, keep, map_leaves, restore
+from gradtx.tree.arithmetic import cast, widened
+from gradtx.tree.fusion import Row, fusing, settle
+from gradtx.tree.leaves import aligned
 from gradtx.tree.operations import add
-from gradtx.tree.paths import absent, is_none
+from gradtx.tree.paths import absent, flatten_like, is_none
 from gradtx.typing import Params, Updates
 
 _HINT = "pass the updates that update(...) returned for these params: updates, state = tx.update(...)"
@@ -34,13 +38,21 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     """
     if updates is None and params is not None:
         raise TreeMismatchError("updates like the params", got="None", hint=_HINT, origin="apply_updates")
-    present = jax.tree.map(lambda u: not absent(u), updates, is_leaf=is_none)
+    treedef: Any
     try:
-        check_same_structure(present, params, "params")
-        kept = keep(params, present)
-        moved = map_leaves(add, kept, read=(keep(updates, present),), share=False)
+        leaves, treedef = jax.tree.flatten(settle(updates) if fusing() else updates, is_leaf=is_none)
+        rows = zip(flatten_like(updates, treedef, params, "params"), leaves, strict=True)
+        moved = [_moved(updates, index, row) for index, row in enumerate(rows)]
     except TreeMismatchError as error:
         error.hint = _HINT
         error.locate("apply_updates")
         raise
-    return restore(cast_like(moved, kept), params)
+    return treedef.unflatten(moved)
+
+
+def _moved(updates: Updates, index: int, row: Row) -> Any:
+    """A parameter plus its update, or the parameter if either is absent."""
+    if row[0] is None or absent(row[1]):
+        return row[0]
+    p, u = aligned(updates, index, row)
+    return cast(add(widened(p), widened(u)), p.dtype)

@@ -71,6 +71,11 @@ def _converted(x: jax.Array, dtype: Any) -> jax.Array:
     return x.astype(dtype)
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """An array in the dtype in which it is computed with: its accumulator dtype."""
+    return cast(x, accumulator_dtype(x.dtype))
+
+
 def cast_like(tree: Any, other: Any) -> Any:
     """`tree` with each leaf in the dtype of the leaf of `other`."""
     return jax.tree.map(lambda x, y: cast(x, (y if isinstance(y, jax.Array) else jnp.asarray(y)).dtype), tree, other)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
-from gradtx.tree.arithmetic import accumulator_dtype, cast
+from gradtx.tree.arithmetic import accumulator_dtype, cast, widened
 from gradtx.tree.fusion import Deferred, LeafCall, Row, deferring, fusing, joins, settle
 from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_name
 
@@ -65,23 +65,28 @@ def _apply(call: Callable[[int, Row], Row], rows: list[Row], kept: int, tree: An
         if absent(row[0]):
             outputs.append(row[:kept])
             continue
-        for x in row:
-            if not isinstance(x, _ARRAYS):
-                row = _arrays(tree, index, row)
-                break
-        shape = row[0].shape
-        for x in row[1:]:
-            if x.shape != shape:
-                raise _shape_error(tree, index, row)
-        outputs.append(call(index, row))
+        outputs.append(call(index, aligned(tree, index, row)))
     return outputs
+
+
+def aligned(tree: Any, index: int, row: Row) -> Row:
+    """A row of arrays of one shape, numbers made arrays; an error names the leaf of the tree that the index counts."""
+    for x in row:
+        if not isinstance(x, _ARRAYS):
+            row = _arrays(tree, index, row)
+            break
+    shape = row[0].shape
+    for x in row[1:]:
+        if x.shape != shape:
+            raise _shape_error(tree, index, row)
+    return row
 
 
 def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
     """The leaf function with its arithmetic in accumulator dtypes, its results as they are stored."""
 
     def call(index: int, row: Row) -> Row:
-        outputs = leaf(*map(_widened, row))
+        outputs = leaf(*map(widened, row))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if len(outputs) != kept:
             raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
@@ -94,11 +99,6 @@ def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     return call
-
-
-def _widened(x: jax.Array) -> jax.Array:
-    """An array in the dtype in which it is computed with."""
-    return cast(x, accumulator_dtype(x.dtype))
 
 
 def _as_stored(y: Any, x: jax.Array) -> jax.Array:
