@@ -194,10 +194,11 @@ def deferring(
 
 def settle(tree: Any) -> Any:
     """The tree with arrays for all outputs of calls put off; these calls are made now."""
-    wanted = [x for x in jax.tree.leaves(tree) if isinstance(x, Deferred) and x.array is None]
+    leaves, treedef = jax.tree.flatten(tree)
+    wanted = [x for x in leaves if isinstance(x, Deferred) and x.array is None]
     if wanted:
         _make(wanted)
-    return jax.tree.map(lambda x: x.array if isinstance(x, Deferred) else x, tree)
+    return jax.tree.unflatten(treedef, [x.array if isinstance(x, Deferred) else x for x in leaves])
 
 
 def _make(wanted: list[Deferred]) -> None:
