@@ -60,7 +60,7 @@ def _as_operand(a: Any, x: jax.Array) -> Any:
 
     It is not weakly typed then: JAX lowers an operation on a weakly typed scalar apart from one on other scalars.
     """
-    return x.dtype.type(a) if _is_number(a) and isinstance(x, jax.core.Tracer) else a
+    return x.dtype.type(a) if isinstance(x, jax.core.Tracer) and _is_number(a) else a
 
 
 def scaled(a: Any, x: jax.Array) -> jax.Array:
