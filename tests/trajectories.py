@@ -5,6 +5,7 @@ How close must they be? In float32 a rounding is 6e-8 and a step makes some twen
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,8 +80,12 @@ def run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
     return jax.device_get(_run(tx, params, grads))
 
 
-@jax.jit
-def _run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
+def run_compiled(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
+    """`run` with the numbers of `tx` written into the program, as a user's step has them."""
+    return jax.device_get(jax.jit(functools.partial(_steps, tx))(params, grads))
+
+
+def _steps(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
     def step(carry: Any, g: Any) -> tuple[Any, Any]:
         params, state = carry
         updates, state = tx.update(g, state, params)
@@ -88,6 +93,9 @@ def _run(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
 
     (params, state), updates = jax.lax.scan(step, (params, tx.init(params)), grads)
     return updates, params, state
+
+
+_run = jax.jit(_steps)
 
 
 def run_eagerly(tx: Any, params: Any, grads: Any) -> tuple[Any, Any, Any]:
@@ -159,11 +167,12 @@ def check_all(factory: Callable[..., Any], rule: Callable[..., Any], arguments: 
     holds()
 
 
-def check_eagerly(
+def check_numbers(
     factory: Callable[..., Any], rule: Callable[..., Any], arguments: dict[str, Any], **options: Any
 ) -> None:
-    """Assert the same operation by operation, with arguments that are Python numbers of full precision."""
+    """Assert the same with arguments that are Python numbers of full precision, eagerly and compiled."""
     for precision in (DOUBLE, SINGLE):
-        compare(
-            precision, factory(**arguments), lambda: rule(**arguments), Problem(SHAPES[0], 0), run_eagerly, **options
-        )
+        for runner in (run_eagerly, run_compiled):
+            compare(
+                precision, factory(**arguments), lambda: rule(**arguments), Problem(SHAPES[0], 0), runner, **options
+            )

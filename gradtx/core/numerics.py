@@ -187,7 +187,7 @@ def rescaling(
     """
     eps, eps_root = _unless_zero(eps), _unless_zero(eps_root)
     if not (_is_above_zero(eps_root) or (eps_root is None and _is_above_zero(eps))):
-        return lambda m, v: _rescaled_or_zero(m, v, eps, eps_root, mu_weight, nu_weight)
+        return lambda m, v: _rescaled_guarded(m, v, eps, eps_root, mu_weight, nu_weight)
     factor, inside, outside = _moved_inside(eps, eps_root, mu_weight, nu_weight)
     return lambda m, v: _rescaled(m, v, _as_operand(factor, v), _as_operand(inside, v), _as_operand(outside, v))
 
@@ -218,7 +218,7 @@ def _rescaled(m: jax.Array, v: jax.Array, factor: Any, inside: Any, outside: Any
 
 
 @compiled()
-def _rescaled_or_zero(m: jax.Array, v: jax.Array, eps: Any, eps_root: Any, mu_weight: Any, nu_weight: Any) -> jax.Array:
+def _rescaled_guarded(m: jax.Array, v: jax.Array, eps: Any, eps_root: Any, mu_weight: Any, nu_weight: Any) -> jax.Array:
     """`rescaling` by a denominator that may be zero."""
     v = v if nu_weight is None else divide(v, nu_weight)
     root = _sqrt(v if eps_root is None else v + eps_root)

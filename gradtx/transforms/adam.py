@@ -85,7 +85,7 @@ def scale_by_adam(
       b2: :math:`\beta_2`, in [0, 1).
       eps: :math:`\epsilon`, outside the root, at least 0.
       eps_root: :math:`\bar\epsilon`, inside the root, at least 0. It is not needed to differentiate through the
-        update: the derivative of the root is defined as 0 at 0.
+        update: the derivative is finite where a gradient is 0.
       mu_dtype: the dtype :math:`m` is stored in, such as ``"bfloat16"``; at least float32 by default.
       nesterov: use :math:`\beta_1 m_t/(1-\beta_1^{t+1}) + (1-\beta_1) g_t/(1-\beta_1^t)` for :math:`\hat m_t`.
       bias_correction: ``False`` uses :math:`m_t` and :math:`v_t` as they are.

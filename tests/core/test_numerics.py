@@ -162,6 +162,31 @@ def test_denominators_are_zero_nowhere_and_have_finite_slopes(eps, eps_root, tra
     assert jnp.isfinite(jax.vmap(jax.grad(denominator))(v)).all()
 
 
+def test_the_slope_of_a_step_is_finite_where_gradients_are_zero():
+    def step(g):
+        return rescaling(1e-8)(0.1 * g, 0.001 * g * g)
+
+    for function in (step, jax.jit(step)):
+        assert jax.grad(function)(0.0) == np.float32(0.1 / 1e-8)
+        assert jnp.isfinite(jax.grad(jax.grad(function))(0.0))
+
+
+@pytest.mark.parametrize("nu_weight", [None, 0.001])
+@pytest.mark.parametrize("mu_weight", [None, 0.1])
+@pytest.mark.parametrize(("eps", "eps_root"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.5, 0.25)])
+def test_rescaling_divides_by_the_weights(eps, eps_root, mu_weight, nu_weight):
+    m, v = np.array([0.0, -2.0, 3.0]), np.array([1e-6, 1.0, 9.0])
+    mean, mean_sq = m / (mu_weight or 1), v / (nu_weight or 1)
+    expected = mean / (np.sqrt(mean_sq + eps_root) + eps)
+    weights = [None if w is None else jnp.float32(w) for w in (mu_weight, nu_weight)]
+
+    def rescaled(mu_weight, nu_weight, m, v):
+        return rescaling(eps, eps_root, mu_weight=mu_weight, nu_weight=nu_weight)(m, v)
+
+    for function in (rescaled, jax.jit(rescaled)):
+        np.testing.assert_allclose(function(*weights, jnp.float32(m), jnp.float32(v)), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("known", [1e-8, 1e-3])
 def test_a_known_eps_needs_no_guard(known):
     def operations(*eps):

@@ -17,7 +17,7 @@ from tests.trajectories import (
     assert_close,
     booleans,
     check_all,
-    check_eagerly,
+    check_numbers,
     compare,
     decays,
     epsilons,
@@ -55,10 +55,11 @@ def test_equals_the_reference(name):
     check_all(factory, rule, moments | arguments)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"eps": 1e-3, "eps_root": 0.0}, {"eps": 1e-3, "eps_root": 1e-3}], ids=str)
 @pytest.mark.parametrize("name", RULES)
-def test_python_numbers_lose_nothing(name):
+def test_python_numbers_lose_nothing(name, arguments):
     factory, rule, _ = RULES[name]
-    check_eagerly(factory, rule, {})
+    check_numbers(factory, rule, arguments)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import gradtx
 from tests import references
-from tests.trajectories import SINGLE, Problem, booleans, check_all, check_eagerly, decays, epsilons, run, run_eagerly
+from tests.trajectories import SINGLE, Problem, booleans, check_all, check_numbers, decays, epsilons, run, run_eagerly
 
 averages = {
     "decay": decays,
@@ -47,10 +47,11 @@ def test_equals_the_reference(name):
     check_all(*RULES[name])
 
 
+@pytest.mark.parametrize("arguments", [{}, {"eps": 1e-3}], ids=str)
 @pytest.mark.parametrize("name", ["rss", "rms", "adadelta"])
-def test_python_numbers_lose_nothing(name):
+def test_python_numbers_lose_nothing(name, arguments):
     factory, rule, _ = RULES[name]
-    check_eagerly(factory, rule, {})
+    check_numbers(factory, rule, arguments)
 
 
 @pytest.mark.parametrize("centered", [False, True])

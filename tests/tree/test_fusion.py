@@ -56,6 +56,16 @@ def test_kinds_of_which_there_are_not_equally_many_are_called_apart():
     agree(gradtx.adam(1e-3), params, params)
 
 
+def test_a_kind_is_divided_between_two_others_if_that_saves_calls():
+    def leaves(**counts):
+        shapes = {"a": (2,), "b": (3,), "c": (4,)}
+        return {f"{kind}{i}": jnp.full(shapes[kind], i + 1.0) for kind, n in counts.items() for i in range(n)}
+
+    for params, expected in ((leaves(a=5, b=4, c=9), 5 + 4), (leaves(a=4, b=8), 4), (leaves(a=3, b=6), 3 + 6)):
+        assert len(calls(gradtx.adam(1e-3), params)) == expected
+        agree(gradtx.adam(1e-3), params, jax.tree.map(lambda p: 2 - p, params))
+
+
 def test_a_leaf_alone_of_its_kind_needs_no_call():
     params = {"a": jnp.ones(2), "b": jnp.ones(3)}
     assert calls(gradtx.adamw(1e-3), params) == []
