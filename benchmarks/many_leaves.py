@@ -4,9 +4,11 @@ python -m benchmarks.many_leaves                          # 10 to 1000 leaves of
 python -m benchmarks.many_leaves --counts 10 100 3000
 python -m benchmarks.many_leaves --lists --traces         # the real lists alone, traced and lowered only
 python -m benchmarks.many_leaves --lists --fresh          # the same, each time with JAX's caches empty
+python -m benchmarks.many_leaves --eager                  # updates that are not compiled, of all optimizers
 """
 
 import argparse
+import functools
 import gc
 import json
 import math
@@ -26,6 +28,7 @@ from rich.table import Table
 import gradtx
 from benchmarks.lists import alike, resnet, transformer
 from benchmarks.program import abstract_step
+from benchmarks.traffic import CHAINS, optimizers
 
 STAGES = ("trace", "lower", "compile", "dispatch", "step")
 BOUNDS = {
@@ -35,6 +38,7 @@ BOUNDS = {
 }
 """What is aimed at, of Optax's time, from some hundred leaves on."""
 
+EAGER_BOUND, EAGER_LEAVES, EAGER_SECONDS = 1.0, 10, 0.3
 FEW = 100
 Times = dict[str, float]
 
@@ -158,6 +162,48 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
     return times
 
 
+def eager_times(make: Callable[[Any], Any]) -> Times | None:
+    """The least time of an update that is not compiled, for each library; None if one of them has no such optimizer."""
+    params = {f"w{i}": jnp.full((64, 64), 0.1 * i, jnp.float32) for i in range(EAGER_LEAVES)}
+    updates: dict[str, Callable[[], Any]] = {}
+    for library in (gradtx, optax):
+        tx = make(library)
+        if tx is None:
+            return None
+        updates[library.__name__] = functools.partial(tx.update, params, tx.init(params), params)
+    least = dict.fromkeys(updates, math.inf)
+    try:
+        jax.block_until_ready([update() for update in updates.values()])
+    except (TypeError, ValueError):  # it asks for the loss too
+        return None
+    end = time.perf_counter() + EAGER_SECONDS * len(updates)
+    while time.perf_counter() < end:
+        for name, update in updates.items():
+            start = time.perf_counter()
+            for _ in range(5):
+                results = update()
+            jax.block_until_ready(results)
+            least[name] = min(least[name], (time.perf_counter() - start) / 5)
+    return least
+
+
+def measure_eager(makers: dict[str, Callable[[Any], Any]]) -> tuple[dict[str, Times], list[str]]:
+    """The table of eager updates, printed, and the lines of those that take longer than Optax's."""
+    measured = {name: eager_times(make) for name, make in makers.items()}
+    times = {name: own for name, own in measured.items() if own is not None}
+    table = Table(title=f"An update without jit on {EAGER_LEAVES} leaves: milliseconds")
+    for column in ("optimizer", "gradtx", "optax", "ratio"):
+        table.add_column(column, justify="left" if column == "optimizer" else "right")
+    above = []
+    for name, own in times.items():
+        ratio = own["gradtx"] / own["optax"]
+        table.add_row(name, f"{1e3 * own['gradtx']:.2f}", f"{1e3 * own['optax']:.2f}", f"{ratio:.2f}")
+        if ratio > EAGER_BOUND:
+            above.append(f"eager: {name}: {ratio:.2f} of Optax's, aimed at {EAGER_BOUND}")
+    rich.print(table)
+    return times, above
+
+
 def _numbers(shape: Any) -> jax.Array:
     return jnp.full(shape.shape, 0.01 if jnp.issubdtype(shape.dtype, jnp.floating) else 0, shape.dtype)
 
@@ -230,6 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fresh", action="store_true", help="traces as in a process that just began: no cache is filled"
     )
+    parser.add_argument("--eager", action="store_true", help="updates that are not compiled alone")
     parser.add_argument("--check", action="store_true", help=f"fail if a bound is missed on {FEW} leaves or more")
     parser.add_argument("--json", metavar="PATH")
     parser.add_argument("--png", metavar="PATH")
@@ -254,14 +301,17 @@ def main(arguments: list[str] | None = None) -> int:
         return times
 
     by_count: dict[int, dict[str, Times]] = {}
-    for count in [] if options.lists else options.counts:
+    for count in [] if options.lists or options.eager else options.counts:
         names = leafwise if traces else list(CONTENDERS)
         title = f"{count} leaves of {options.side}x{options.side}"
         by_count[count] = measure(title, names, alike(count, options.side))
     results["counts"] = {str(count): times for count, times in by_count.items()}
     results["lists"] = {}
-    for name, params in (("transformer", transformer()), ("resnet", resnet())):
+    for name, params in () if options.eager else (("transformer", transformer()), ("resnet", resnet())):
         results["lists"][name] = measure(f"{name}, {len(jax.tree.leaves(params))} leaves", leafwise, params)
+    if options.eager or not (options.lists or traces):
+        results["eager"], slow = measure_eager(optimizers() | CHAINS)
+        above.extend(slow)
     results["missed"] = above
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2) + "\n")

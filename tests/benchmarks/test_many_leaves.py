@@ -4,6 +4,7 @@ import json
 
 import jax
 
+import gradtx
 from benchmarks import many_leaves
 from benchmarks.lists import alike, resnet, transformer
 
@@ -23,6 +24,7 @@ def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(many_leaves, "CONTENDERS", three)
     monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
     monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
+    monkeypatch.setattr(many_leaves, "measure_eager", lambda makers: ({"sgd": {"gradtx": 1.0, "optax": 2.0}}, []))
     results, figure = tmp_path / "results.json", tmp_path / "figure.png"
     arguments = ["--counts", "3", "5", "--side", "4", "--repeats", "2", "--compilations", "2", "--placements", "2"]
     assert many_leaves.main([*arguments, "--json", str(results), "--png", str(figure)]) == 0
@@ -32,6 +34,7 @@ def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
         assert set(times) == set(many_leaves.CONTENDERS)
         assert all(set(t) == set(many_leaves.STAGES) and min(t.values()) > 0 for t in times.values())
     assert set(read["lists"]["resnet"]) == {name for name in many_leaves.CONTENDERS if "raveled" not in name}
+    assert read["eager"] == {"sgd": {"gradtx": 1.0, "optax": 2.0}}
     assert figure.stat().st_size > 1000
     printed = capsys.readouterr().out
     assert "5 leaves of 4x4" in printed
@@ -52,6 +55,25 @@ def test_traces_alone_and_a_check_that_fails(monkeypatch, tmp_path, capsys):
     assert set(read["lists"]["transformer"]["gradtx adam"]) == {"trace", "lower"}
     assert [line.partition(":")[0] for line in read["missed"]] == ["transformer, 3 leaves"]
     assert "aimed at 0.0" in capsys.readouterr().out
+
+
+def test_eager_updates_alone(monkeypatch, tmp_path, capsys):
+    def asks_for_the_loss(library):
+        return library.polyak_sgd()
+
+    makers = {"sgd": lambda m: m.sgd(0.1), "ours": lambda m: gradtx.sgd(0.1) if m is gradtx else None}
+    monkeypatch.setattr(many_leaves, "optimizers", lambda: makers | {"polyak": asks_for_the_loss})
+    monkeypatch.setattr(many_leaves, "CHAINS", {})
+    monkeypatch.setattr(many_leaves, "EAGER_SECONDS", 0.01)
+    monkeypatch.setattr(many_leaves, "EAGER_BOUND", 0.0)
+    results = tmp_path / "results.json"
+    assert many_leaves.main(["--eager", "--check", "--json", str(results)]) == 1
+    read = json.loads(results.read_text())
+    assert list(read["eager"]) == ["sgd"]
+    assert all(seconds > 0 for seconds in read["eager"]["sgd"].values())
+    assert (read["counts"], read["lists"]) == ({}, {})
+    assert [line.partition(": ")[0] for line in read["missed"]] == ["eager"]
+    assert "An update without jit on 10 leaves" in capsys.readouterr().out
 
 
 def test_missed_bounds_are_named():
