@@ -320,8 +320,8 @@ def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:
     return filtered
 
 
-def leafwise(leaf: Callable[[Any], Any], *, share: bool = True) -> Pair:
-    """The pair that applies a function to every leaf of the updates and remembers nothing (`share`: `map_leaves`)."""
+def leafwise(leaf: Callable[..., Any], *operands: Any, share: bool = True) -> Pair:
+    """The pair that applies a function to every leaf of the updates and remembers nothing (arguments: `map_leaves`)."""
 
     def init(params: Params) -> EmptyState:
         return EmptyState()
@@ -330,7 +330,7 @@ def leafwise(leaf: Callable[[Any], Any], *, share: bool = True) -> Pair:
     def update(
         updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        return map_leaves(leaf, updates, share=share), state
+        return map_leaves(leaf, updates, operands=operands, share=share), state
 
     return init, update
 

@@ -22,6 +22,10 @@ class ScaleByOptimisticGradientState(NamedTuple):
     trace: Updates
 
 
+def _optimistic(g: jax.Array, last: jax.Array, weight: Any, last_weight: Any) -> tuple[jax.Array, jax.Array]:
+    return weighted_sum(weight, g, last_weight, last), g
+
+
 @transformation
 def scale_by_optimistic_gradient(
     alpha: Numeric = 1.0, beta: Numeric = 1.0, first: Literal["repeat", "zero"] = "repeat"
@@ -63,12 +67,8 @@ def scale_by_optimistic_gradient(
     ) -> tuple[Updates, State]:
         # On the first step the change is that from zero; repeating the first gradient means not counting it.
         change = jnp.where(state.count == 0, 0.0, beta) if first == "repeat" else beta
-        weight = alpha + change
-
-        def leaf(g: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return weighted_sum(weight, g, -change, last), g
-
-        updates, trace = tree.map_leaves(leaf, updates, state.trace)
+        operands = alpha + change, -change
+        updates, trace = tree.map_leaves(_optimistic, updates, state.trace, operands=operands)
         return updates, ScaleByOptimisticGradientState(increment(state.count), trace)
 
     return init, update

@@ -2,9 +2,15 @@
 
 from typing import Any
 
+import jax
+
 from gradtx import tree
 from gradtx.core import Pair, leafwise, scaled, transformation
 from gradtx.typing import EmptyState, NonNegative, Numeric, Params, State, Updates
+
+
+def _times(g: jax.Array, factor: Any) -> jax.Array:
+    return scaled(factor, g)
 
 
 @transformation
@@ -23,7 +29,7 @@ def scale(step_size: Numeric) -> Pair:
       >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
       Array([-1.], dtype=float32)
     """
-    return leafwise(lambda g: scaled(step_size, g), share=False)
+    return leafwise(_times, step_size, share=False)
 
 
 @transformation
@@ -44,7 +50,7 @@ def scale_by_schedule(step_size_fn: Numeric) -> Pair:
       >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
       Array([-0.2], dtype=float32)
     """
-    return leafwise(lambda g: scaled(step_size_fn, g), share=False)
+    return leafwise(_times, step_size_fn, share=False)
 
 
 @transformation
@@ -65,7 +71,7 @@ def scale_by_learning_rate(learning_rate: NonNegative, *, flip_sign: bool = True
       Array([-0.2], dtype=float32)
     """
     factor = -learning_rate if flip_sign else learning_rate
-    return leafwise(lambda g: scaled(factor, g), share=False)
+    return leafwise(_times, factor, share=False)
 
 
 @transformation

@@ -14,9 +14,12 @@ from gradtx.tree.paths import absent, flatten_like, is_none, leaf_paths, type_na
 
 _ARRAYS = (Deferred, jax.core.Tracer, jax.Array)
 _NOT_YET = (Deferred, jax.core.Tracer)
+_AT_ONCE = 8  # leaves in a program of an eager update: what is compiled stays small, however many there are
 
 
-def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), share: bool = True) -> Any:
+def map_leaves(
+    leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), operands: Sequence[Any] = (), share: bool = True
+) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
 
     ``a, b = map_leaves(leaf, a, b, read=(c,))`` calls ``leaf(a_i, b_i, c_i)`` for each leaf i. Output k takes the
@@ -24,13 +27,17 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     least float32 (complex64 if complex), so it does its arithmetic there whatever the storage.
 
     In a program (under `jax.jit`) the function is traced once for each distinct combination of shapes and dtypes, and
-    leaves that are alike share one call. Otherwise it is called for each leaf, and nothing is compiled.
+    leaves that are alike share one call. Otherwise it is called for each leaf, and nothing is compiled; but with
+    `operands`, it is compiled for some leaves at a time.
 
     Args:
       leaf: a function of one array per tree that returns one array per tree of `trees` (a tuple if several).
+        After the arrays it takes the operands, if there are any.
       *trees: the trees to replace. The first one decides the structure. Where it has ``None`` (or a float0 array,
         the gradient of an integer), the leaf is skipped: all trees keep what they have there.
       read: further trees of the same structure.
+      operands: numbers and scalar arrays. With them, the function must be the same object at every update, such as one
+        defined at the top of a module, and use nothing else that changes.
       share: ``False`` repeats the operations for every leaf. For a function of one or two operations that is cheaper
         than a call: tracing and lowering take some 60 microseconds for an operation, and 140 for a call.
 
@@ -46,10 +53,13 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), 
     columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
     columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
     rows: list[Row] = list(zip(*columns, strict=True))
-    traced = any(isinstance(x, _NOT_YET) for row in rows for x in row)
-    call = _checked(leaf, len(trees), trees[0])
+    traced = any(isinstance(x, _NOT_YET) for row in (*rows, operands) for x in row)
     later = traced and joins(share)
-    outputs = _apply(deferring(call, len(trees), _stored, share) if later else call, rows, len(trees), trees[0])
+    if operands and not traced:
+        outputs = _apply_compiled(leaf, operands, rows, len(trees), trees[0])
+    else:
+        call = _checked(leaf, operands, len(trees), trees[0])
+        outputs = _apply(deferring(call, len(trees), _stored, share) if later else call, rows, len(trees), trees[0])
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True))
     if not rows:
         results = trees
@@ -69,6 +79,30 @@ def _apply(call: Callable[[int, Row], Row], rows: list[Row], kept: int, tree: An
     return outputs
 
 
+def _apply_compiled(
+    leaf: Callable[..., Any], operands: Sequence[Any], rows: list[Row], kept: int, tree: Any
+) -> list[Row]:
+    """`_apply` with one dispatch for several leaves that are in the same place."""
+    outputs = [row[:kept] for row in rows]
+    places: dict[Any, list[int]] = {}
+    for index, row in enumerate(rows):
+        if not absent(row[0]):
+            rows[index] = row = aligned(tree, index, row)
+            places.setdefault(row[0].sharding, []).append(index)
+    for indices in places.values():
+        for some in (indices[k : k + _AT_ONCE] for k in range(0, len(indices), _AT_ONCE)):
+            made = _compiled(leaf, kept)([rows[index] for index in some], tuple(operands))
+            for index, row in zip(some, made, strict=True):
+                outputs[index] = _of_one_shape(tree, index, rows[index], row)
+    return outputs
+
+
+@functools.lru_cache
+def _compiled(leaf: Callable[..., Any], kept: int) -> Callable[[list[Row], Row], list[Row]]:
+    """A leaf function for several rows of arrays."""
+    return jax.jit(lambda rows, operands: [_outputs(leaf, operands, row, kept) for row in rows])
+
+
 def aligned(tree: Any, index: int, row: Row) -> Row:
     """A row of arrays of one shape, numbers made arrays; an error names the leaf of the tree that the index counts."""
     for x in row:
@@ -82,23 +116,31 @@ def aligned(tree: Any, index: int, row: Row) -> Row:
     return row
 
 
-def _checked(leaf: Callable[..., Any], kept: int, tree: Any) -> LeafCall:
-    """The leaf function with its arithmetic in accumulator dtypes, its results as they are stored."""
+def _checked(leaf: Callable[..., Any], operands: Sequence[Any], kept: int, tree: Any) -> LeafCall:
+    """The leaf function made ready for one row of arrays."""
 
     def call(index: int, row: Row) -> Row:
-        outputs = leaf(*map(widened, row))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        if len(outputs) != kept:
-            raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
-        outputs = tuple(map(_as_stored, outputs, row))
-        shape = row[0].shape
-        for y in outputs:
-            if y.shape != shape:
-                raise _output_error(tree, index, row, outputs)
-        return outputs
+        return _of_one_shape(tree, index, row, _outputs(leaf, operands, row, kept))
 
     call.__name__ = call.__qualname__ = getattr(leaf, "__qualname__", "leaf").split(".<locals>")[0]
     return call
+
+
+def _outputs(leaf: Callable[..., Any], operands: Sequence[Any], row: Row, kept: int) -> Row:
+    """The leaf function with its arithmetic in accumulator dtypes, its results as they are stored."""
+    outputs = leaf(*map(widened, row), *operands)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    if len(outputs) != kept:
+        raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
+    return tuple(map(_as_stored, outputs, row))
+
+
+def _of_one_shape(tree: Any, index: int, row: Row, outputs: Row) -> Row:
+    shape = row[0].shape
+    for y in outputs:
+        if y.shape != shape:
+            raise _output_error(tree, index, row, outputs)
+    return outputs
 
 
 def _as_stored(y: Any, x: jax.Array) -> jax.Array:

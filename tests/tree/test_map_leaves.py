@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gradtx import tree
+from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.typing import MaskedNode
 
 
@@ -246,3 +247,51 @@ def test_the_leaf_function_may_close_over_traced_values():
 
     out = jax.jit(step)([jnp.ones(2)] * 3, 0.5)
     chex.assert_trees_all_equal(out, [jnp.full(2, 0.5)] * 3)
+
+
+def test_with_operands_some_eager_leaves_make_a_program_whatever_the_numbers():
+    traces = []
+
+    def leaf(g, m, factor):
+        traces.append(g.shape)
+        return factor * g, g + m
+
+    leaves = [jnp.full(3, i + 1.0) for i in range(20)] + [jnp.full((2, 2), 3.0)]
+    for factor in (2.0, 5.0, jnp.float32(7.0)):
+        expected = [float(factor) * x for x in leaves], [2 * x for x in leaves]
+        chex.assert_trees_all_equal(tree.map_leaves(leaf, leaves, leaves, operands=(factor,)), expected)
+        step = lambda g, factor: tree.map_leaves(leaf, g, g, operands=(factor,))  # noqa: E731
+        chex.assert_trees_all_equal(jax.jit(step)(leaves, factor), expected)
+    traces.clear()
+    tree.map_leaves(leaf, leaves, leaves, operands=(11.0,))
+    assert not traces
+    tree.map_leaves(leaf, leaves[:17], leaves[:17], operands=(11.0,))
+    assert len(traces) == 1  # two programs for eight are there, and one is needed for one leaf
+
+
+def test_operands_on_absent_leaves_numbers_and_narrow_dtypes():
+    leaves = {"n": None, "f": np.zeros(2, jax.dtypes.float0), "x": jnp.ones(2, jnp.bfloat16), "y": 3, "z": jnp.zeros(0)}
+    result = tree.map_leaves(scaled_for_test, leaves, operands=(0.1,))
+    assert (result["n"], result["f"] is leaves["f"]) == (None, True)
+    assert (result["x"].dtype, result["y"].dtype, result["z"].shape) == (jnp.bfloat16, jnp.float32, (0,))
+    assert result["x"].tolist() == jnp.full(2, 0.1, jnp.bfloat16).tolist()
+    assert result["y"].item() == np.float32(0.1) * 3
+
+
+def scaled_for_test(g, factor):
+    return factor * g
+
+
+def test_operands_may_be_traced_where_leaves_are_not():
+    batched = jax.vmap(lambda factor: tree.map_leaves(scaled_for_test, [jnp.ones(2)], operands=(factor,)))
+    chex.assert_trees_all_equal(batched(jnp.array([1.0, 2.0])), [jnp.array([[1.0, 1.0], [2.0, 2.0]])])
+    assert jax.grad(lambda f: tree.map_leaves(scaled_for_test, jnp.float32(3.0), operands=(f,)))(2.0).item() == 3.0
+
+
+def test_with_operands_mistakes_are_named_alike():
+    for operands in ((), (1.0,)):
+        leaf = (lambda g, *_: jnp.sum(g)) if operands else (lambda g: jnp.sum(g))
+        with pytest.raises(TreeMismatchError, match=r"at \['b'\]"):
+            tree.map_leaves(leaf, {"a": jnp.ones(()), "b": jnp.ones(2)}, operands=operands)
+        with pytest.raises(ArgumentTypeError, match="a leaf function with 1 output"):
+            tree.map_leaves(lambda g, *_: (g, g), jnp.ones(2), operands=operands)

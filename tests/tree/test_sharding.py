@@ -37,6 +37,11 @@ for name, accumulate in accumulators.items():
 def step(g, m):
     return tree.map_leaves(lambda g, m: (g * 2, m + 1), g, m)
 
+def scaled(g, factor):
+    return factor * g
+
+assert same(tree.map_leaves(scaled, params, operands=(2.0,)), params)
+
 del params["elsewhere"]  # one compiled program runs on one set of devices
 moments = tree.zeros_accumulator(params)
 for run in (step, jax.jit(step)):
