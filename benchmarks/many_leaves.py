@@ -134,7 +134,7 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
     The contenders take turns, and every other time in the opposite order. The arrays are made anew several times: the
     pages they get by chance make steps of one program differ by a third.
     """
-    times = best_traces(names, params, 3)
+    times = best_traces(names, params, 7)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     programs: dict[str, tuple[Any, tuple[Any, Any, Any]]] = {}
     for i in range(compilations):
