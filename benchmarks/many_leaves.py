@@ -277,7 +277,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--fresh", action="store_true", help="traces as in a process that just began: no cache is filled"
     )
     parser.add_argument("--eager", action="store_true", help="updates that are not compiled alone")
-    parser.add_argument("--check", action="store_true", help=f"fail if a bound is missed on {FEW} leaves or more")
+    parser.add_argument(
+        "--check", action="store_true", help=f"fail if a bound is missed, of programs on {FEW} leaves or more"
+    )
     parser.add_argument("--json", metavar="PATH")
     parser.add_argument("--png", metavar="PATH")
     options = parser.parse_args(arguments)

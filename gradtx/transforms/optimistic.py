@@ -22,8 +22,9 @@ class ScaleByOptimisticGradientState(NamedTuple):
     trace: Updates
 
 
-def _optimistic(g: jax.Array, last: jax.Array, weight: Any, last_weight: Any) -> tuple[jax.Array, jax.Array]:
-    return weighted_sum(weight, g, last_weight, last), g
+def _optimistic(g: jax.Array, last: jax.Array, weight: Any, change: Any) -> tuple[jax.Array, jax.Array]:
+    r""":math:`(\alpha + \beta)\, g_t - \beta\, g_{t-1}`, and the gradient to keep."""
+    return weighted_sum(weight, g, -change, last), g
 
 
 @transformation
@@ -67,8 +68,7 @@ def scale_by_optimistic_gradient(
     ) -> tuple[Updates, State]:
         # On the first step the change is that from zero; repeating the first gradient means not counting it.
         change = jnp.where(state.count == 0, 0.0, beta) if first == "repeat" else beta
-        operands = alpha + change, -change
-        updates, trace = tree.map_leaves(_optimistic, updates, state.trace, operands=operands)
+        updates, trace = tree.map_leaves(_optimistic, updates, state.trace, operands=(alpha + change, change))
         return updates, ScaleByOptimisticGradientState(increment(state.count), trace)
 
     return init, update

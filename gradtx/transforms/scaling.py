@@ -10,6 +10,7 @@ from gradtx.typing import EmptyState, NonNegative, Numeric, Params, State, Updat
 
 
 def _times(g: jax.Array, factor: Any) -> jax.Array:
+    r""":math:`s\, g`."""
     return scaled(factor, g)
 
 

@@ -12,7 +12,7 @@ from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes,
 from gradtx.tree.fusion import fusible, settle
 from gradtx.tree.leaves import map_leaves
 from gradtx.tree.norms import global_norm, inner, squared_norm
-from gradtx.tree.paths import check_same_structure, leaf_names, leaf_paths
+from gradtx.tree.paths import leaf_names, leaf_paths
 from gradtx.tree.ravel import Unravel, ravel_params
 from gradtx.tree.select import keep, resolve_mask, restore, select
 
@@ -20,7 +20,6 @@ __all__ = [
     "Unravel",
     "accumulator_dtype",
     "cast_like",
-    "check_same_structure",
     "copy_accumulator",
     "find_nodes",
     "full_accumulator",

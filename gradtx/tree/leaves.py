@@ -136,6 +136,7 @@ def _outputs(leaf: Callable[..., Any], operands: Sequence[Any], row: Row, kept: 
 
 
 def _of_one_shape(tree: Any, index: int, row: Row, outputs: Row) -> Row:
+    """The outputs, if they have the shape of the row's arrays."""
     shape = row[0].shape
     for y in outputs:
         if y.shape != shape:

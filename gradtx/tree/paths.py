@@ -63,16 +63,6 @@ def difference(tree: Any, other: Any, label: str = "the state") -> TreeMismatchE
     return TreeMismatchError(f"updates with the structure of {label}, {expected}", got=str(got), hint=hint)
 
 
-def check_same_structure(updates: Any, other: Any, label: str) -> None:
-    """Raise `TreeMismatchError` naming the first differing leaf unless both trees have one structure.
-
-    A ``None`` in `updates` stands for an absent gradient and matches any subtree.
-    """
-    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-    del leaves
-    flatten_like(updates, treedef, other, label)
-
-
 def _first_absent(names: Iterable[str], others: Iterable[str]) -> str | None:
     present = set(others)
     return next((name for name in names if name not in present), None)

@@ -93,9 +93,3 @@ def test_the_number_of_outputs(outputs, expected):
         lambda: tree.map_leaves(lambda g, m: (g,) * outputs, jnp.ones(1), jnp.ones(1)), kind=ArgumentTypeError
     )
     assert text == f"gradtx: expected a leaf function with {expected} outputs, one per tree, got {outputs}"
-
-
-def test_check_same_structure():
-    tree.check_same_structure({"a": 1.0, "b": None}, {"a": 2.0, "b": {"c": 1.0}}, "params")
-    text = message(tree.check_same_structure, {"a": 1.0}, {"a": 2.0, "b": 1.0}, "params")
-    assert text == f"gradtx: expected updates with the structure of params, got no leaf at ['b']{HINT}"
