@@ -15,12 +15,12 @@ GRADS = jax.tree.map(lambda p: 3 * p - 1, PARAMS)
 
 
 def calls(tx: Any, params: Any = PARAMS) -> list[str]:
-    """The names of the shared calls of an update that have arrays of a leaf's size for operands."""
+    """The names of the shared calls of an update that return arrays of a leaf's size."""
     program = jax.make_jaxpr(tx.update)(params, tx.init(params), params)
     return [
         eqn.params["name"]
         for eqn in program.eqns
-        if eqn.primitive.name in ("jit", "pjit") and any(v.aval.ndim for v in eqn.invars)
+        if eqn.primitive.name in ("jit", "pjit") and any(v.aval.ndim for v in eqn.outvars)
     ]
 
 

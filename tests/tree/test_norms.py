@@ -57,6 +57,37 @@ def test_the_gradient_elsewhere_is_the_direction():
     chex.assert_trees_all_close(grads, {"a": jnp.array([0.6, 0.0]), "b": jnp.array(0.8)}, rtol=1e-6)
 
 
+def sums(function, *trees):
+    """How many calls sum something up."""
+    return sum("jit" in eqn.primitive.name for eqn in jax.make_jaxpr(function)(*trees).eqns)
+
+
+def test_eight_small_leaves_that_are_alike_are_summed_by_one_call():
+    small, large = jnp.ones((64, 64)), jnp.ones((64, 65))
+    many = {"small": [small] * 17, "large": [large] * 2, "narrow": [small.astype(jnp.bfloat16)], "half": [small[:32]]}
+    assert sums(tree.squared_norm, many) == 3 + 2 + 1  # in float32, the narrow one is like the others
+    assert sums(tree.inner, many, many) == 3 + 2 + 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 8, 24, 26])
+def test_sums_are_of_every_leaf_once(count, compiled):
+    rng = np.random.default_rng(count)
+    x, y = ({i: rng.normal(size=[(), (5,), (3, 2)][i % 3]).astype(np.float32) for i in range(count)} for _ in range(2))
+    for function, trees in ((tree.squared_norm, (x,)), (tree.inner, (x, y))):
+        got = (jax.jit(function) if compiled else function)(*trees)
+        wide = [jax.tree.map(np.float64, t) for t in trees]
+        assert got.item() == pytest.approx(sum(np.sum(wide[0][i] * wide[-1][i]) for i in range(count)), rel=1e-5)
+
+
+def test_in_a_batch_each_has_its_own_norm():
+    # Outside a program, where calls would be compiled one by one, and inside.
+    batch = [jnp.arange(6.0).reshape(3, 2)] * 3
+    for norm in (tree.squared_norm, jax.jit(tree.squared_norm)):
+        np.testing.assert_allclose(jax.vmap(norm)(batch), 3 * jnp.sum(batch[0] ** 2, axis=1))
+    assert sums(jax.vmap(tree.squared_norm), batch) == 1
+
+
 def test_not_finite_numbers_show():
     assert jnp.isnan(tree.global_norm([jnp.array([jnp.nan, 1.0])]))
     assert jnp.isinf(tree.global_norm([jnp.array([jnp.inf, 1.0])]))
