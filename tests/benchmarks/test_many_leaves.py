@@ -24,6 +24,7 @@ def test_every_stage_is_timed_and_compared(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(many_leaves, "CONTENDERS", three)
     monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
     monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
+    monkeypatch.setattr(many_leaves, "BOUNDS", {"gradtx adam": {"compile": 1e6}})
     monkeypatch.setattr(many_leaves, "measure_eager", lambda makers: ({"sgd": {"gradtx": 1.0, "optax": 2.0}}, []))
     results, figure = tmp_path / "results.json", tmp_path / "figure.png"
     arguments = ["--counts", "3", "5", "--side", "4", "--repeats", "2", "--compilations", "2", "--placements", "2"]
@@ -47,13 +48,14 @@ def test_traces_alone_and_a_check_that_fails(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
     monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
     monkeypatch.setattr(many_leaves, "BOUNDS", {"gradtx adam": {"trace + lower": 0.0}})
-    monkeypatch.setattr(many_leaves, "FEW", 3)
+    monkeypatch.setattr(many_leaves, "MANY", 3)
     results = tmp_path / "results.json"
-    assert many_leaves.main(["--lists", "--traces", "--check", "--json", str(results)]) == 1
+    arguments = ["--counts", "2", "3", "--side", "2", "--traces", "--check", "--json", str(results)]
+    assert many_leaves.main(arguments) == 1
     read = json.loads(results.read_text())
-    assert read["counts"] == {}
     assert set(read["lists"]["transformer"]["gradtx adam"]) == {"trace", "lower"}
-    assert [line.partition(":")[0] for line in read["missed"]] == ["transformer, 3 leaves"]
+    measured = ["3 leaves of 2x2", "transformer, 3 leaves", "resnet, 2 leaves"]  # of two leaves alike nothing is asked
+    assert [line.partition(":")[0] for line in read["missed"]] == measured
     assert "aimed at 0.0" in capsys.readouterr().out
 
 
@@ -74,6 +76,25 @@ def test_eager_updates_alone(monkeypatch, tmp_path, capsys):
     assert (read["counts"], read["lists"]) == ({}, {})
     assert [line.partition(": ")[0] for line in read["missed"]] == ["eager"]
     assert "An update without jit on 10 leaves" in capsys.readouterr().out
+
+
+def test_the_lists_alone(monkeypatch, capsys):
+    monkeypatch.setattr(many_leaves, "CONTENDERS", {n: c for n, c in many_leaves.CONTENDERS.items() if "clip" not in n})
+    monkeypatch.setattr(many_leaves, "transformer", lambda: alike(3, 2))
+    monkeypatch.setattr(many_leaves, "resnet", lambda: alike(2, 2))
+    assert many_leaves.main(["--lists", "--fresh"]) == 0
+    printed = capsys.readouterr().out
+    assert "transformer, 3 leaves" in printed
+    assert "of 64x64" not in printed
+
+
+def test_contenders_turn_round(monkeypatch):
+    prepared, names = [], [n for n in many_leaves.CONTENDERS if n.endswith("x adam")]
+    actual = many_leaves.prepare
+    monkeypatch.setattr(many_leaves, "prepare", lambda c, params: prepared.append(c) or actual(c, params))
+    many_leaves.run(names, alike(2, 2), repeats=1, compilations=2, placements=2)
+    (a, b), compiled = (many_leaves.CONTENDERS[n] for n in names), prepared[-4:]
+    assert compiled == [a, b, b, a]
 
 
 def test_missed_bounds_are_named():
