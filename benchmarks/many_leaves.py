@@ -41,6 +41,8 @@ BOUNDS = {
 EAGER_BOUND, EAGER_LEAVES, EAGER_SECONDS = 1.0, 10, 0.3
 MANY = 1000
 Times = dict[str, float]
+Program = tuple[Any, tuple[Any, Any, Any]]
+"""What is compiled, and the shapes it takes."""
 
 
 class Contender(NamedTuple):
@@ -136,31 +138,40 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
     later takes a tenth longer to run.
     """
     times = best_traces(names, params, 7)
-    programs: dict[str, list[tuple[Any, tuple[Any, Any, Any]]]] = {name: [] for name in names}
+    programs: dict[str, list[Program]] = {name: [] for name in names}
     for i in range(compilations):
         for name in _turn(names, i):
             _, lowered, shapes = stages(CONTENDERS[name], params)
             start = time.perf_counter()
             programs[name].append((lowered.compile(), shapes))
             times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    taken: dict[str, list[Times]] = {name: [] for name in names}
     for i in range(placements):
-        running: dict[str, list[Any]] = {}
-        for name in _turn(names, i + i // compilations):  # a program is first with some arrays, and last with others
-            compiled, shapes = programs[name][i % compilations]
-            running[name] = [compiled, *(jax.tree.map(_numbers, s) for s in shapes)]
-        for k in range(repeats + 1):
-            for name, (compiled, p, state, grads) in running.items():
-                start = time.perf_counter()
-                p, state = compiled(p, state, grads)
-                dispatched = time.perf_counter()
-                jax.block_until_ready((p, state))
-                if k:  # the first step also gets memory for its temporaries
-                    taken[name].append((dispatched - start, time.perf_counter() - start))
-                running[name][1:3] = p, state
+        turn = _turn(names, i + i // compilations)  # a program is first with some arrays, and last with others
+        for base in dict.fromkeys(map(baseline, turn)):  # those that are compared, and no more: they hold gigabytes
+            compared = {name: programs[name][i % compilations] for name in turn if baseline(name) == base}
+            for name, steps in steps_taken(compared, repeats).items():
+                taken[name] += steps
     for name in names:
-        times[name]["dispatch"], times[name]["step"] = map(statistics.median, zip(*taken[name], strict=True))
+        times[name] |= {s: statistics.median(t[s] for t in taken[name]) for s in ("dispatch", "step")}
     return times
+
+
+def steps_taken(programs: dict[str, Program], repeats: int) -> dict[str, list[Times]]:
+    """The times of some steps of each program, which take turns, on new arrays."""
+    taken: dict[str, list[Times]] = {name: [] for name in programs}
+    running = {name: [jax.tree.map(_numbers, s) for s in shapes] for name, (_, shapes) in programs.items()}
+    for k in range(repeats + 1):
+        for name, (compiled, _) in programs.items():
+            p, state, grads = running.pop(name)
+            start = time.perf_counter()
+            p, state = compiled(p, state, grads)
+            dispatched = time.perf_counter()
+            jax.block_until_ready((p, state))
+            if k:  # the first step also gets memory for its temporaries
+                taken[name].append({"dispatch": dispatched - start, "step": time.perf_counter() - start})
+            running[name] = [p, state, grads]
+    return taken
 
 
 def _turn(names: Sequence[str], i: int) -> Sequence[str]:
