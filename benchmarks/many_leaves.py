@@ -39,7 +39,7 @@ BOUNDS = {
 """What is aimed at, of Optax's time, on MANY leaves that are alike and on the real lists."""
 
 EAGER_BOUND, EAGER_LEAVES, EAGER_SECONDS = 1.0, 10, 0.3
-MANY = 1000
+MANY, TRACES = 1000, 15
 Times = dict[str, float]
 Program = tuple[Any, tuple[Any, Any, Any]]
 """What is compiled, and the shapes it takes."""
@@ -137,7 +137,7 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
     pages they get by chance make steps of one program differ by a third. So are the programs: one that is compiled
     later takes a tenth longer to run.
     """
-    times = best_traces(names, params, 7)
+    times = best_traces(names, params, TRACES)
     programs: dict[str, list[Program]] = {name: [] for name in names}
     for i in range(compilations):
         for name in _turn(names, i):
@@ -311,7 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def measure(title: str, names: Sequence[str], params: Any, aimed: bool) -> dict[str, Times]:
         if traces:
-            times = best_traces(names, params, 9, options.fresh)
+            times = best_traces(names, params, TRACES, options.fresh)
         else:
             times = run(names, params, options.repeats, options.compilations, options.placements)
         show(title, times)
