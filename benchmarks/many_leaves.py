@@ -1,7 +1,7 @@
 """How trace, lowering, compilation, dispatch and step grow with the number of leaves, beside Optax.
 
-python -m benchmarks.many_leaves                          # 10 to 1000 leaves of 64x64, and two real lists
-python -m benchmarks.many_leaves --counts 10 100 3000
+python -m benchmarks.many_leaves                          # 10 to 3000 leaves of 64x64, and two real lists
+python -m benchmarks.many_leaves --counts 10 100 1000
 python -m benchmarks.many_leaves --lists --traces         # the real lists alone, traced and lowered only
 python -m benchmarks.many_leaves --lists --fresh          # the same, each time with JAX's caches empty
 python -m benchmarks.many_leaves --eager                  # updates that are not compiled, of all optimizers
@@ -39,7 +39,7 @@ BOUNDS = {
 """What is aimed at, of Optax's time, on MANY leaves that are alike and on the real lists."""
 
 EAGER_BOUND, EAGER_LEAVES, EAGER_SECONDS = 1.0, 10, 0.3
-MANY, TRACES = 1000, 15
+MANY, TRACES, COMPILE_SECONDS = 1000, 15, 300
 Times = dict[str, float]
 Program = tuple[Any, tuple[Any, Any, Any]]
 """What is compiled, and the shapes it takes."""
@@ -139,17 +139,21 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
     """
     times = best_traces(names, params, TRACES)
     programs: dict[str, list[Program]] = {name: [] for name in names}
+    begun = time.monotonic()
     for i in range(compilations):
+        if i >= 2 and time.monotonic() - begun > COMPILE_SECONDS:
+            break
         for name in _turn(names, i):
             _, lowered, shapes = stages(CONTENDERS[name], params)
             start = time.perf_counter()
             programs[name].append((lowered.compile(), shapes))
             times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
+    made = min(map(len, programs.values()))
     taken: dict[str, list[Times]] = {name: [] for name in names}
     for i in range(placements):
-        turn = _turn(names, i + i // compilations)  # a program is first with some arrays, and last with others
+        turn = _turn(names, i + i // made)  # a program is first with some arrays, and last with others
         for base in dict.fromkeys(map(baseline, turn)):  # those that are compared, and no more: they hold gigabytes
-            compared = {name: programs[name][i % compilations] for name in turn if baseline(name) == base}
+            compared = {name: programs[name][i % made] for name in turn if baseline(name) == base}
             for name, steps in steps_taken(compared, repeats).items():
                 taken[name] += steps
     for name in names:
@@ -283,11 +287,16 @@ def draw(by_count: dict[int, dict[str, Times]], path: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_leaves", description=__doc__.partition("\n")[0])
-    parser.add_argument("--counts", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
+    parser.add_argument("--counts", type=int, nargs="+", default=[10, 30, 100, 300, 1000, 3000])
     parser.add_argument("--side", type=int, default=64, help="of the square leaves")
     parser.add_argument("--repeats", type=int, default=5, help="steps of each contender on the same arrays")
     parser.add_argument("--placements", type=int, default=16, help="how often arrays are made anew")
-    parser.add_argument("--compilations", type=int, default=8, help="of each contender")
+    parser.add_argument(
+        "--compilations",
+        type=int,
+        default=8,
+        help=f"of each contender, at most; two if they take {COMPILE_SECONDS} seconds",
+    )
     parser.add_argument("--lists", action="store_true", help="the real lists alone")
     parser.add_argument("--traces", action="store_true", help="trace and lowering alone")
     parser.add_argument(
