@@ -14,7 +14,8 @@ from gradtx.tree.operations import compiled
 def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
     """The dtype running sums of `dtype` are kept in: at least float32; the real part's if `real`."""
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4  # 8-bit floats refuse promotion
-    wide = jnp.dtype(jnp.float32) if narrow else jnp.promote_types(dtype, jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):  # a choice made here, whatever may be implicit elsewhere
+        wide = jnp.dtype(jnp.float32) if narrow else jnp.promote_types(dtype, jnp.float32)
     return np.zeros((), wide).real.dtype if real else wide
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.tree.arithmetic import accumulator_dtype, cast
-from gradtx.tree.fusion import settle, staged
+from gradtx.tree.fusion import Row, settle, staged
 from gradtx.tree.operations import add, multiply, sum_elements
 from gradtx.tree.paths import absent, flatten_like, is_none
-
-Row = tuple[jax.Array, ...]
 
 _TOGETHER, _SMALL = 8, 4096  # leaves in one sum, and elements of a leaf up to which there are several
 
@@ -51,7 +50,7 @@ def inner(tree: Any, other: Any) -> jax.Array:
 def _alike(x: Any, y: Any) -> Row:
     """Two arrays in the accumulator dtype of both."""
     x, y = jnp.asarray(x), jnp.asarray(y)
-    dtype = accumulator_dtype(jnp.promote_types(x.dtype, y.dtype))
+    dtype = np.promote_types(accumulator_dtype(x.dtype), accumulator_dtype(y.dtype))
     return cast(x, dtype), cast(y, dtype)
 
 
@@ -75,7 +74,8 @@ def _total(function: Callable[..., jax.Array], rows: list[Row]) -> jax.Array:
     for alike in kinds.values():
         n = _TOGETHER if alike[0][0].size <= _SMALL else 1
         sums += [total(function, alike[k : k + n]) for k in range(0, len(alike), n)]
-    return functools.reduce(add, sums or [jnp.zeros((), jnp.float32)])
+    dtype = np.result_type(np.float32, *[x.dtype for x in sums])
+    return functools.reduce(add, [cast(x, dtype) for x in sums] or [jnp.zeros((), dtype)])
 
 
 def _total_of_alike(function: Callable[..., jax.Array], rows: list[Row]) -> jax.Array:

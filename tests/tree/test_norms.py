@@ -35,6 +35,14 @@ def test_double_precision(x64):
     assert norm.item() == np.sqrt(2.0)
 
 
+def test_leaves_of_two_precisions_where_none_is_implicit(x64):
+    leaves = [jnp.array([1.0]), jnp.array([2.0], jnp.float32)]
+    tree.accumulator_dtype.cache_clear()
+    with jax.numpy_dtype_promotion("strict"):
+        for total in (tree.squared_norm, jax.jit(tree.squared_norm), lambda x: tree.inner(x, x)):
+            assert (total(leaves).item(), total(leaves).dtype) == (5.0, jnp.float64)
+
+
 @pytest.mark.parametrize("empty", [{}, None, {"a": None}, jnp.zeros((0, 3))])
 def test_nothing_has_norm_zero(empty):
     norm = tree.global_norm(empty)
