@@ -148,7 +148,7 @@ def run(names: Sequence[str], params: Any, repeats: int, compilations: int, plac
             start = time.perf_counter()
             programs[name].append((lowered.compile(), shapes))
             times[name]["compile"] = min(time.perf_counter() - start, times[name].get("compile", math.inf))
-    made = min(map(len, programs.values()))
+    made = len(programs[names[0]])
     taken: dict[str, list[Times]] = {name: [] for name in names}
     for i in range(placements):
         turn = _turn(names, i + i // made)  # a program is first with some arrays, and last with others

@@ -109,7 +109,7 @@ class _Fusion:
     @functools.cached_property
     def staged(self) -> bool:
         """Whether there is a program to be compiled, in which calls can be joined."""
-        return staged()
+        return _staged()
 
 
 _fusion: contextvars.ContextVar[_Fusion | None] = contextvars.ContextVar("fusion", default=None)
@@ -123,10 +123,10 @@ def fusing() -> bool:
 def joins(share: bool) -> bool:
     """Whether calls on traced arrays should be put off: all of a chain's, others if they are to be shared."""
     fusion = _fusion.get()
-    return fusion.staged if fusion else share and staged()
+    return fusion.staged if fusion else share and _staged()
 
 
-def staged() -> bool:
+def _staged() -> bool:
     """Whether operations are recorded for a program to be compiled.
 
     Under a `vmap` or `grad` that is not inside a `jit` they are not, but done one by one. What is shared there would be

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.tree.arithmetic import accumulator_dtype, cast
-from gradtx.tree.fusion import Row, settle, staged
+from gradtx.tree.arithmetic import accumulator_dtype, cast, widened
+from gradtx.tree.fusion import Row, settle
 from gradtx.tree.operations import add, multiply, sum_elements
 from gradtx.tree.paths import absent, flatten_like, is_none
 
@@ -19,11 +19,11 @@ _TOGETHER, _SMALL = 8, 4096  # leaves in one sum, and elements of a leaf up to w
 def squared_norm(tree: Any) -> jax.Array:
     r"""The sum of :math:`|x|^2` over every element of every leaf, real, at least float32; 0 for an empty tree."""
     arrays = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in jax.tree.leaves(settle(tree)) if not absent(x)]
-    return _total(_square, [(cast(x, accumulator_dtype(x.dtype)),) for x in arrays])
+    return _total(_square, [(widened(x),) for x in arrays])
 
 
 def _square(x: jax.Array) -> jax.Array:
-    return jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else multiply(x, x)
+    return _product(x, x)
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -68,18 +68,15 @@ def _total(function: Callable[..., jax.Array], rows: list[Row]) -> jax.Array:
     kinds: dict[Any, list[Row]] = {}
     for row in rows:
         kinds.setdefault(tuple(map(jax.typeof, row)), []).append(row)
-    one_by_one = any(isinstance(x, jax.core.Tracer) for row in rows for x in row) and not staged()
-    total = _total_of_alike if one_by_one else _total_at_once
     sums: list[jax.Array] = []
     for alike in kinds.values():
         n = _TOGETHER if alike[0][0].size <= _SMALL else 1
-        sums += [total(function, alike[k : k + n]) for k in range(0, len(alike), n)]
+        sums += [_total_of_alike(function, alike[k : k + n]) for k in range(0, len(alike), n)]
     dtype = np.result_type(np.float32, *[x.dtype for x in sums])
     return functools.reduce(add, [cast(x, dtype) for x in sums] or [jnp.zeros((), dtype)])
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _total_of_alike(function: Callable[..., jax.Array], rows: list[Row]) -> jax.Array:
+    """One call in a program, one dispatch in an eager update."""
     return sum_elements(functools.reduce(add, [function(*row) for row in rows]))
-
-
-_total_at_once = jax.jit(_total_of_alike, static_argnums=0)  # one call in a program, one dispatch in an eager update

@@ -11,20 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
+from tests.compilations import COMPILED
 from tests.conformance.cases import at, problem, step_once
 from tests.conformance.laws import close, law, programs, quick_jit
 
 FEW = 3
-COMPILED = []
-"""How long each compilation in this process took."""
-
-
-def _listen(event, duration, **_):
-    if event == "/jax/core/compile/backend_compile_duration":
-        COMPILED.append(duration)
-
-
-jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 @law(2)

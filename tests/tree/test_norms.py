@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gradtx import tree
+from tests.compilations import COMPILED
 
 
 def test_all_leaves_together():
@@ -89,11 +90,19 @@ def test_sums_are_of_every_leaf_once(count, compiled):
 
 
 def test_in_a_batch_each_has_its_own_norm():
-    # Outside a program, where calls would be compiled one by one, and inside.
     batch = [jnp.arange(6.0).reshape(3, 2)] * 3
     for norm in (tree.squared_norm, jax.jit(tree.squared_norm)):
         np.testing.assert_allclose(jax.vmap(norm)(batch), 3 * jnp.sum(batch[0] ** 2, axis=1))
     assert sums(jax.vmap(tree.squared_norm), batch) == 1
+
+
+def test_nothing_is_compiled_again_outside_a_program():
+    batch = [jnp.arange(15.0).reshape(3, 5)] * 2
+    functions = tree.squared_norm, jax.grad(tree.squared_norm)
+    for _ in range(2):
+        before = len(COMPILED)
+        jax.block_until_ready([(f([b[0] for b in batch]), jax.vmap(f)(batch)) for f in functions])
+    assert 0 < before == len(COMPILED)
 
 
 def test_not_finite_numbers_show():
