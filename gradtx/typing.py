@@ -14,7 +14,7 @@ Params: TypeAlias = Annotated[Any, "params"]
 
 Updates: TypeAlias = Annotated[Any, "updates"]
 """A pytree like the parameters: gradients on the way in, steps to be added on the way out. The annotation of a field
-of a state says that it is one: a moment, say, which `metrics` leaves out."""
+of a state says that the field has an entry for each leaf: a moment, or arrays of other shapes."""
 
 State: TypeAlias = Any
 """What a transformation remembers between updates: a pytree of arrays of fixed structure."""
@@ -22,8 +22,8 @@ State: TypeAlias = Any
 OptState: TypeAlias = State
 """Optax's name for `State`."""
 
-Count: TypeAlias = Any
-"""A step counter, int32 []; it saturates at the largest int32."""
+Count: TypeAlias = Annotated[Any, "count"]
+"""A step counter, int32 []; it begins at 0 and saturates at the largest int32."""
 
 Mask: TypeAlias = Annotated[Any, "mask"]
 """A selection of leaves: a tree (or prefix) of booleans, a function of the tree that returns one, a glob on leaf

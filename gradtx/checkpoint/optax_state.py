@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gradtx.checkpoint.state_dict import described, placed_like
 from gradtx.core import GradientTransformation, ScheduledState, TunableState, as_transformation
 from gradtx.errors import GradtxError, TreeMismatchError
-from gradtx.transforms import ClipByGlobalNormState
+from gradtx.gradients import ClipByGlobalNormState
 from gradtx.typing import Params, State
 
 

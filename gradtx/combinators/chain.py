@@ -1,9 +1,11 @@
 """One transformation after another."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, transformation
+from gradtx.core import Form, GradientTransformation, as_transformation, transformation
+from gradtx.core.leafwise import groups, joined, update_leaves
+from gradtx.core.randomness import extras_of_member
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
 from gradtx.typing import Params, State, Updates
@@ -12,7 +14,7 @@ _HINT = "make it with init(params), and pass it second: tx.update(grads, state, 
 
 
 @transformation
-def chain(*transforms: GradientTransformation) -> Pair:
+def chain(*transforms: GradientTransformation) -> Form:
     r"""Apply transformations in order, each to the updates of the one before.
 
     .. math:: u_0 = g, \qquad u_k = T_k(u_{k-1}), \qquad \text{updates} = u_n
@@ -37,27 +39,16 @@ def chain(*transforms: GradientTransformation) -> Pair:
     """
     members = [as_transformation(tx, f"argument {i} to be a transformation") for i, tx in enumerate(transforms)]
 
-    def init(params: Params) -> tuple[State, ...]:
-        return tuple(tx.init(params) for tx in members)
-
-    @tree.fusible
-    def update(
-        updates: Updates, state: tuple[State, ...], params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
+    def unpack(state: State) -> list[State]:
         if not isinstance(state, tuple | list) or len(state) != len(members):
-            got = type_name(state)
-            raise TreeMismatchError(f"a state with {len(members)} members", got=got, hint=_HINT)
-        states = []
-        for tx, member_state in zip(members, state, strict=True):
-            updates, member_state = tx.update(updates, member_state, params, **extra)
-            states.append(member_state)
-        return updates, tuple(states)
+            raise TreeMismatchError(f"a state with {len(members)} members", got=type_name(state), hint=_HINT)
+        return list(state)
 
-    return init, update
+    return _in_order(members, tuple, unpack)
 
 
 @transformation
-def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
+def named_chain(*transforms: tuple[str, GradientTransformation]) -> Form:
     """A `chain` whose members have names: its state is a dict.
 
     Args:
@@ -86,19 +77,51 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> Pair:
         twice = next(name for name in names if names.count(name) > 1)
         raise ArgumentValueError("different names", got=f"{twice!r} twice")
 
-    def init(params: Params) -> dict[str, State]:
-        return {name: tx.init(params) for name, tx in members.items()}
-
-    @tree.fusible
-    def update(
-        updates: Updates, state: dict[str, State], params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
+    def unpack(state: State) -> list[State]:
         if not isinstance(state, dict) or set(state) != set(members):
-            got = type_name(state)
-            raise TreeMismatchError(f"a state with members {list(members)}", got=got, hint=_HINT)
-        states = {}
-        for name, tx in members.items():
-            updates, states[name] = tx.update(updates, state[name], params, **extra)
-        return updates, states
+            raise TreeMismatchError(f"a state with members {list(members)}", got=type_name(state), hint=_HINT)
+        return [state[name] for name in members]
+
+    def pack(states: Sequence[State]) -> State:
+        return dict(zip(members, states, strict=True))
+
+    return _in_order(list(members.values()), pack, unpack)
+
+
+def _in_order(
+    members: list[GradientTransformation],
+    pack: Callable[[Sequence[State]], State],
+    unpack: Callable[[State], list[State]],
+) -> Form:
+    """The members one after another. Neighbours that are leafwise are one function of a leaf, mapped once."""
+    forms = [tx.leafwise for tx in members]
+    places = groups(forms)
+    if all(forms) and len(places) <= 1:
+        return joined([form for form in forms if form], pack, unpack)
+
+    def steps(group: list[int]) -> Callable[..., tuple[Updates, Sequence[State]]]:
+        """The update of a group: takes and returns the states of its members."""
+        found = [form for i in group if (form := forms[i])]
+        if not found:
+            tx = members[group[0]]
+
+            def step(updates: Updates, states: Sequence[State], params: Params, extra: Any) -> Any:
+                updates, state = tx.update(updates, states[0], params, **extras_of_member(extra, group[0]))
+                return updates, [state]
+
+            return step
+        form = joined(found, list, list, group[0])
+        return lambda updates, states, params, extra: update_leaves(form, updates, states, params, extra)
+
+    sequence = [(group, steps(group)) for group in places]
+
+    def init(params: Params) -> State:
+        return pack([tx.init(params) for tx in members])
+
+    def update(updates: Updates, state: Any, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+        states = unpack(state)
+        for group, step in sequence:
+            updates, states[group[0] : group[-1] + 1] = step(updates, [states[i] for i in group], params, extra)
+        return updates, pack(states)
 
     return init, update

@@ -9,12 +9,12 @@ from gradtx.core import (
     GradientTransformation,
     Pair,
     accepting_extras,
+    as_boolean,
     as_transformation,
     cond,
     increment,
     require_function,
     transformation,
-    truth,
     zero_count,
     zero_updates,
 )
@@ -33,9 +33,9 @@ class ConditionalState(NamedTuple):
     inner_state: State
 
 
-def decide(condition: Callable[..., Any], argument: str, step: Any, extra: Mapping[str, Any]) -> jax.Array:
+def holds_at_step(condition: Callable[..., Any], argument: str, step: Any, extra: Mapping[str, Any]) -> jax.Array:
     """What a condition says of a step, bool []."""
-    return truth(accepting_extras(condition)(step, **extra), argument)
+    return as_boolean(accepting_extras(condition)(step, **extra), argument)
 
 
 def _conditionally(inner: Any, condition: Any, otherwise: Callable[..., Updates]) -> Pair:
@@ -55,7 +55,7 @@ def _conditionally(inner: Any, condition: Any, otherwise: Callable[..., Updates]
         def skip() -> tuple[Updates, State]:
             return otherwise(run, updates, params), state.inner_state
 
-        due = decide(condition, "should_transform_fn", state.step, extra)
+        due = holds_at_step(condition, "should_transform_fn", state.step, extra)
         changed, inner_state = cond(due, run, skip)
         return changed, ConditionalState(increment(state.step), inner_state)
 

@@ -1,10 +1,15 @@
 """A transformation on some of the leaves."""
 
+import dataclasses
+import functools
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
+
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, restrict, transformation
-from gradtx.typing import EmptyState, Mask, Params, State, Updates
+from gradtx.core import Form, GradientTransformation, as_transformation, leafwise, select_extras, transformation
+from gradtx.core.leafwise import Leafwise, inside, selected
+from gradtx.typing import Mask, Params, State, Updates
 
 
 class MaskedState(NamedTuple):
@@ -20,7 +25,7 @@ class MaskedState(NamedTuple):
 @transformation
 def masked(
     inner: GradientTransformation, mask: Mask, unselected: Literal["pass_through", "freeze"] = "pass_through"
-) -> Pair:
+) -> Form:
     """Apply a transformation to the selected leaves only; it does not see the others and keeps no state for them.
 
     Args:
@@ -48,26 +53,41 @@ def masked(
       (Array([-1., -1.], dtype=float32), Array([1.], dtype=float32))
     """
     member = as_transformation(inner, "inner to be a transformation")
+    choose, choose_at_init = functools.partial(tree.resolve_mask, mask), functools.partial(tree.require_matches, mask)
+
+    if member.leafwise and not member.leafwise.stacked:
+        otherwise = jnp.zeros_like if unselected == "freeze" else lambda g: g
+        form = selected(_without_whole_updates(member.leafwise), choose, otherwise, choose_at_init)
+        return inside(form, MaskedState, lambda state: state.inner_state, MaskedState)
 
     def init(params: Params) -> MaskedState:
-        return MaskedState(member.init(tree.keep(params, tree.select(mask, params))))
+        return MaskedState(member.init(tree.keep_selected(params, choose_at_init(params))))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        chosen = tree.resolve_mask(mask, updates)
-        part = None if params is None else tree.keep(params, chosen)
-        extra = restrict(extra, params, chosen)
+        chosen = choose(updates)
+        part = None if params is None else tree.keep_selected(params, chosen)
+        extra = select_extras(extra, params, chosen)
         extra.pop("whole_updates", None)  # to the member, these leaves are all there are
-        changed, inner_state = member.update(tree.keep(updates, chosen), state.inner_state, part, **extra)
+        changed, inner_state = member.update(tree.keep_selected(updates, chosen), state.inner_state, part, **extra)
         rest = tree.zeros_like(updates) if unselected == "freeze" else updates
-        return tree.restore(changed, rest), MaskedState(inner_state)
+        return tree.put_back(changed, rest), MaskedState(inner_state)
 
     return init, update
 
 
+def _without_whole_updates(form: Leafwise) -> Leafwise:
+    """The same, for which the leaves it sees are all there are."""
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Any]:
+        return form.prepare(updates, state, params, {k: x for k, x in extra.items() if k != "whole_updates"})
+
+    return dataclasses.replace(form, prepare=prepare)
+
+
 @transformation
-def freeze(mask: Mask) -> Pair:
+def freeze(mask: Mask) -> Form:
     """Make the updates of the selected leaves zero, so that these parameters stay; the others pass through.
 
     Put it last: a member after it, such as weight decay, would move them again. Members before it keep state for the
@@ -93,15 +113,5 @@ def freeze(mask: Mask) -> Pair:
       >>> updates["embed"], updates["head"]
       (Array([0., 0.], dtype=float32), Array([-1.], dtype=float32))
     """
-
-    def init(params: Params) -> EmptyState:
-        tree.select(mask, params)
-        return EmptyState()
-
-    def update(
-        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
-        frozen = tree.keep(updates, tree.resolve_mask(mask, updates))
-        return tree.restore(tree.zeros_like(frozen), updates), state
-
-    return init, update
+    choose, choose_at_init = functools.partial(tree.resolve_mask, mask), functools.partial(tree.require_matches, mask)
+    return selected(leafwise(jnp.zeros_like), choose, choose_at_init=choose_at_init)

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, alias, as_transformation, restrict, transformation
+from gradtx.core import Form, GradientTransformation, alias, as_transformation, select_extras, transformation
+from gradtx.core.leafwise import Leafwise, Marked, Outline
+from gradtx.core.randomness import extras_of_member
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.tree.paths import is_function
 from gradtx.tree.select import broadcast_prefix, matches, no_match
 from gradtx.typing import Params, State, Updates
 
@@ -29,7 +32,7 @@ class PartitionState(NamedTuple):
 def partition(
     transforms: Mapping[Any, GradientTransformation],
     param_labels: Labels | Callable[[Params], Labels] | None = None,
-) -> Pair:
+) -> Form:
     """Apply to each leaf the transformation its label names.
 
     A member sees its own leaves only. As the extra ``whole_updates`` it gets the whole tree of updates as they came to
@@ -66,40 +69,92 @@ def partition(
     except TypeError as error:  # JAX sorts the keys of a dict, and the state is one
         raise ArgumentTypeError("labels that can be sorted", got=str(list(members)), hint=str(error)) from None
 
-    if not callable(param_labels):
+    if not is_function(param_labels):
         _check_labels(param_labels, members)
 
     def labels_of(whole: Any) -> Any:
         if param_labels is None:
             return jax.tree.map(lambda name: _first_match(name, members), tree.leaf_names(whole))
-        labels = param_labels(whole) if callable(param_labels) else param_labels
+        labels = param_labels(whole) if is_function(param_labels) else param_labels
         labels = broadcast_prefix(labels, whole, "the labels")
         _check_labels(labels, members)
         return labels
-
-    def labelled(labels: Any, label: Any) -> Any:
-        return jax.tree.map(lambda x: x == label, labels)
 
     def init(params: Params) -> PartitionState:
         labels = labels_of(params)
         if param_labels is None:
             _refuse_idle_globs(members, labels, params)
-        return PartitionState({k: tx.init(tree.keep(params, labelled(labels, k))) for k, tx in members.items()})
+        return PartitionState(
+            {k: tx.init(tree.keep_selected(params, _labelled(labels, k))) for k, tx in members.items()}
+        )
+
+    forms = {k: tx.leafwise for k, tx in members.items()}
+    if all(form and not form.stacked for form in forms.values()):
+        return _leafwise({k: form for k, form in forms.items() if form}, init, labels_of)
 
     def update(
         updates: Updates, state: PartitionState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         labels = labels_of(updates)
         states, result = {}, updates
-        for k, tx in members.items():
-            chosen = labelled(labels, k)
-            part = None if params is None else tree.keep(params, chosen)
-            inner_extra = {"whole_updates": updates} | restrict(extra, params, chosen)
-            changed, states[k] = tx.update(tree.keep(updates, chosen), state.inner_states[k], part, **inner_extra)
-            result = tree.restore(changed, result)
+        for i, (k, tx) in enumerate(members.items()):
+            part, part_params, part_extra = _of_member(updates, params, extra, labels, k, i)
+            changed, states[k] = tx.update(part, state.inner_states[k], part_params, **part_extra)
+            result = tree.put_back(changed, result)
         return result, PartitionState(states)
 
     return init, update
+
+
+def _leafwise(
+    members: dict[Any, Leafwise], init: Callable[[Params], State], labels_of: Callable[[Any], Labels]
+) -> Leafwise:
+    """Leafwise members as one: the leaf function of a leaf is that of the member its label names."""
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Any]:
+        labels, states, scalars = labels_of(updates), {}, {}
+        for i, (k, form) in enumerate(members.items()):
+            part, part_params, part_extra = _of_member(updates, params, extra, labels, k, i)
+            states[k], scalars[k] = form.prepare(part, state.inner_states[k], part_params, part_extra)
+        return PartitionState(states), scalars
+
+    def split(state: State, outline: Outline) -> list[Any]:
+        labels = outline.leaves(labels_of(outline.tree), "the labels")
+        columns = {k: form.split(state.inner_states[k], outline) for k, form in members.items()}
+        return [() if k is None else Marked(columns[k][i], k) for i, k in enumerate(labels)]
+
+    def leaf(scalars: Any, index: Any, g: Any, s: Marked, p: Any) -> tuple[Any, Any]:
+        g, state = members[s.mark].leaf(scalars[s.mark], index, g, s.state, p)
+        return g, Marked(state, s.mark)
+
+    def merge(state: State, outline: Outline, rows: list[Any]) -> State:
+        merged = {}
+        for k, form in members.items():
+            before = form.split(state.inner_states[k], outline)
+            ours = [row.state if row and row.mark == k else old for row, old in zip(rows, before, strict=True)]
+            merged[k] = form.merge(state.inner_states[k], outline, ours)
+        return PartitionState(merged)
+
+    return Leafwise(
+        init, prepare, split, leaf, merge,
+        needs_updates=any(form.needs_updates for form in members.values()),
+        needs_params=any(form.needs_params for form in members.values()),
+        state_type=PartitionState,
+    )  # fmt: skip
+
+
+def _of_member(
+    updates: Updates, params: Params | None, extra: dict[str, Any], labels: Labels, label: Any, index: int
+) -> tuple[Updates, Params | None, dict[str, Any]]:
+    """The updates, params and extras that a member is given."""
+    chosen = _labelled(labels, label)
+    part = None if params is None else tree.keep_selected(params, chosen)
+    inner_extra = {"whole_updates": updates} | select_extras(extras_of_member(extra, index), params, chosen)
+    return tree.keep_selected(updates, chosen), part, inner_extra
+
+
+def _labelled(labels: Labels, label: Any) -> Any:
+    return jax.tree.map(lambda x: x == label, labels)
 
 
 multi_transform = alias("multi_transform", partition)

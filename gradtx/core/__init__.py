@@ -1,10 +1,10 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
-from gradtx.core.control import cond, fold, truth, while_loop, zero_updates
+from gradtx.core.control import as_boolean, cond, scan_carry, while_loop, zero_updates
 from gradtx.core.evaluation import (
     grad_function,
-    restrict,
+    select_extras,
     value_and_ascent,
     value_and_grad_function,
     value_function,
@@ -16,49 +16,39 @@ from gradtx.core.hyperparams import (
     set_hyperparams,
     tunable,
 )
+from gradtx.core.leafwise import Leafwise, leafwise
 from gradtx.core.numerics import (
     abs_sq,
-    add_scaled,
     as_stored,
     complement_of_power,
     increment,
     moving_average,
     moving_average_sq,
-    nonzero,
-    plus,
-    rescaling,
-    safe_sqrt,
-    scaled,
-    weighted_sum,
     zero_count,
 )
-from gradtx.core.randomness import own_key
-from gradtx.core.registry import Factory, alias, aliases, from_config, lookup, parse, registry, to_config
-from gradtx.core.schedule import (
-    Schedule,
-    Stateful,
+from gradtx.core.randomness import member_key
+from gradtx.core.registry import Factory, alias, aliases, lookup, registry
+from gradtx.core.roots import divide_by_root, one_for_zero, safe_sqrt, with_eps
+from gradtx.core.schedule import Schedule, Stateful, as_float, as_number, as_schedule, custom_schedule, schedule
+from gradtx.core.schedule_arithmetic import (
     add_schedules,
-    as_float,
-    as_number,
-    as_schedule,
     constant_schedule,
-    custom_schedule,
     divide_schedules,
     multiply_schedules,
-    schedule,
     subtract_schedules,
 )
+from gradtx.core.scheduled import ScheduledState
+from gradtx.core.text import from_config, parse, to_config
 from gradtx.core.transformation import (
+    Form,
     GradientTransformation,
     Init,
     Pair,
-    ScheduledState,
     Update,
     accepting_extras,
     as_transformation,
     expand,
     from_functions,
-    leafwise,
     optimizer,
     require_function,
     sweep_axes,
@@ -68,8 +58,10 @@ from gradtx.core.value import Value
 
 __all__ = [
     "Factory",
+    "Form",
     "GradientTransformation",
     "Init",
+    "Leafwise",
     "Pair",
     "Schedule",
     "ScheduledState",
@@ -79,11 +71,11 @@ __all__ = [
     "Value",
     "abs_sq",
     "accepting_extras",
-    "add_scaled",
     "add_schedules",
     "alias",
     "aliases",
     "apply_updates",
+    "as_boolean",
     "as_float",
     "as_number",
     "as_schedule",
@@ -93,9 +85,9 @@ __all__ = [
     "cond",
     "constant_schedule",
     "custom_schedule",
+    "divide_by_root",
     "divide_schedules",
     "expand",
-    "fold",
     "from_config",
     "from_functions",
     "get_hyperparams",
@@ -104,33 +96,30 @@ __all__ = [
     "inject_hyperparams",
     "leafwise",
     "lookup",
+    "member_key",
     "moving_average",
     "moving_average_sq",
     "multiply_schedules",
-    "nonzero",
+    "one_for_zero",
     "optimizer",
-    "own_key",
     "parse",
-    "plus",
     "registry",
     "require_function",
-    "rescaling",
-    "restrict",
     "safe_sqrt",
-    "scaled",
+    "scan_carry",
     "schedule",
+    "select_extras",
     "set_hyperparams",
     "subtract_schedules",
     "sweep_axes",
     "to_config",
     "transformation",
-    "truth",
     "tunable",
     "value_and_ascent",
     "value_and_grad_function",
     "value_function",
-    "weighted_sum",
     "while_loop",
+    "with_eps",
     "zero_count",
     "zero_updates",
 ]

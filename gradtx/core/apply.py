@@ -3,13 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gradtx.errors import TreeMismatchError
-from gradtx.tree.arithmetic import cast, widened
-from gradtx.tree.fusion import Row, fusing, settle
-from gradtx.tree.leaves import aligned
-from gradtx.tree.operations import add
-from gradtx.tree.paths import absent, flatten_like, is_none
+from gradtx.tree.arithmetic import cast, in_one_dtype
+from gradtx.tree.mapping import arrays_of_one_shape
+from gradtx.tree.paths import flatten_like, is_inert, is_none
 from gradtx.typing import Params, Updates
 
 _HINT = "pass the updates that update(...) returned for these params: updates, state = tx.update(...)"
@@ -18,8 +17,9 @@ _HINT = "pass the updates that update(...) returned for these params: updates, s
 def apply_updates(params: Params, updates: Updates) -> Params:
     r"""The parameters plus the updates, each leaf in its parameter's dtype: :math:`p \leftarrow p + u`.
 
-    The sum is taken in at least float32 and rounded once. A leaf whose update is ``None`` (or float0, JAX's gradient
-    of an integer) stays as it is.
+    The sum is taken in at least float32 and rounded once. A leaf stays as it is if its update is ``None`` (or float0,
+    JAX's gradient of an integer), and if the parameter is a whole number or a PRNG key: rounding would move a whole
+    number by 1 for a step of 0.1, or not at all.
 
     Args:
       params: a tree of arrays.
@@ -38,21 +38,22 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     """
     if updates is None and params is not None:
         raise TreeMismatchError("updates like the params", got="None", hint=_HINT, origin="apply_updates")
-    treedef: Any
     try:
-        leaves, treedef = jax.tree.flatten(settle(updates) if fusing() else updates, is_leaf=is_none)
+        treedef: Any
+        leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
         rows = zip(flatten_like(updates, treedef, params, "params"), leaves, strict=True)
-        moved = [_moved(updates, index, row) for index, row in enumerate(rows)]
+        return treedef.unflatten([_moved(updates, index, p, u) for index, (p, u) in enumerate(rows)])
     except TreeMismatchError as error:
         error.hint = _HINT
         error.locate("apply_updates")
         raise
-    return treedef.unflatten(moved)
 
 
-def _moved(updates: Updates, index: int, row: Row) -> Any:
-    """A parameter plus its update, or the parameter if either is absent."""
-    if row[0] is None or absent(row[1]):
-        return row[0]
-    p, u = aligned(updates, index, row)
-    return cast(add(widened(p), widened(u)), p.dtype)
+def _moved(updates: Updates, index: int, p: Any, u: Any) -> Any:
+    """A parameter plus its update; the parameter as it is if one of them is absent, or if it is a whole number."""
+    if is_inert(p) or is_inert(u):
+        return p
+    p, u = arrays_of_one_shape(updates, index, (p, u))
+    if not jnp.issubdtype(p.dtype, jnp.inexact):
+        return p
+    return cast(jax.lax.add(*in_one_dtype(p, u)), p.dtype)

@@ -144,20 +144,20 @@ def bind(
     return dict(bound.arguments)
 
 
-_rebuilding = contextvars.ContextVar("rebuilding", default=False)
+_unchecked = contextvars.ContextVar("unchecked", default=False)
 
 
 @contextlib.contextmanager
-def rebuilding() -> Iterator[None]:
-    """While a transformation is made again with the values of this step, ranges are not checked.
+def unchecked_ranges() -> Iterator[None]:
+    """While a factory is called again with the values of this step, ranges are not checked.
 
-    They were when the user made it; a step must do the same with and without jit, and not wait for the device.
+    They were when the user called it; a step must do the same with and without jit, and not wait for the device.
     """
-    token = _rebuilding.set(True)
+    token = _unchecked.set(True)
     try:
         yield
     finally:
-        _rebuilding.reset(token)
+        _unchecked.reset(token)
 
 
 def check(argument: Argument, value: Any) -> Any:
@@ -198,7 +198,7 @@ def _check_numbers(argument: Argument, value: Any) -> Any:
 
 
 def _check_number(name: str, bounds: Range | None, value: Any, alternatives: str) -> Any:
-    if isinstance(value, jax.core.Tracer) or _rebuilding.get():
+    if isinstance(value, jax.core.Tracer) or _unchecked.get():
         return value
     if isinstance(value, str | bytes | bool | complex) or not isinstance(
         value, int | float | jax.Array | np.ndarray | np.generic

@@ -34,7 +34,7 @@ def zero_updates(run: Callable[[], tuple[Updates, State]], updates: Updates, par
     return tree.zeros_like(updates if shapes[0] == shapes[1] else jax.eval_shape(run)[0])
 
 
-def truth(answer: Any, argument: str) -> jax.Array:
+def as_boolean(answer: Any, argument: str) -> jax.Array:
     """What the function under the name of an argument returned, bool [].
 
     Raises:
@@ -57,7 +57,7 @@ def while_loop(cond_fun: Callable[[T], Any], body_fun: Callable[[T], T], init_va
     return result
 
 
-def fold(function: Callable[[T, Any], T], init: T, xs: jax.Array) -> T:
+def scan_carry(function: Callable[[T, Any], T], init: T, xs: jax.Array) -> T:
     """`jax.lax.scan` over an array, without outputs; over a known one, the function is called as it is."""
     if isinstance(xs, jax.core.Tracer):
         result: T = jax.lax.scan(lambda carry, x: (function(carry, x), None), init, xs)[0]

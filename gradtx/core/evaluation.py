@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx import tree
 from gradtx.errors import MissingExtraError
+from gradtx.tree.select import keep_selected, put_back
 from gradtx.typing import Params, Updates
 
 ValueFn = Callable[[Params], jax.Array]
@@ -77,7 +77,7 @@ def value_and_ascent(value_fn: ValueFn) -> ValueAndGradFn:
     return value_and_grad_fn
 
 
-def restrict(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> dict[str, Any]:
+def select_extras(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> dict[str, Any]:
     """The extras for a member that sees some leaves only: gradients at these, and functions of them.
 
     The other leaves are held at their values in `params`.
@@ -88,23 +88,23 @@ def restrict(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> di
       chosen: a tree of booleans, True at the leaves the member sees.
     """
     value_fn, grad_fn, both = (extra.get(name) for name in FUNCTIONS)
-    restricted = dict(extra)
+    selected = dict(extra)
     if extra.get("grad") is not None:
-        restricted["grad"] = tree.keep(extra["grad"], chosen)
+        selected["grad"] = keep_selected(extra["grad"], chosen)
     if params is None:
-        return restricted
+        return selected
     if value_fn is not None:
-        restricted["value_fn"] = lambda part: value_fn(tree.restore(part, params))
+        selected["value_fn"] = lambda part: value_fn(put_back(part, params))
     if grad_fn is not None:
-        restricted["grad_fn"] = lambda part: tree.keep(grad_fn(tree.restore(part, params)), chosen)
+        selected["grad_fn"] = lambda part: keep_selected(grad_fn(put_back(part, params)), chosen)
     if both is not None:
 
         def part_value_and_grad(part: Params) -> tuple[jax.Array, Updates]:
-            value, grads = both(tree.restore(part, params))
-            return value, tree.keep(grads, chosen)
+            value, grads = both(put_back(part, params))
+            return value, keep_selected(grads, chosen)
 
-        restricted["value_and_grad_fn"] = part_value_and_grad
-    return restricted
+        selected["value_and_grad_fn"] = part_value_and_grad
+    return selected
 
 
 def _missing(keyword: str) -> MissingExtraError:

@@ -9,17 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.arguments import rebuilding
+from gradtx.core.scheduled import IN_FIELD, SOME_NUMBER, ScheduledState, with_numbers
 from gradtx.core.transformation import (
+    Form,
     GradientTransformation,
-    Pair,
-    ScheduledState,
     as_transformation,
     transformation,
 )
 from gradtx.core.value import Value, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from gradtx.typing import Params, State, Updates
+from gradtx.typing import Params, State
 
 P = ParamSpec("P")
 
@@ -37,7 +36,7 @@ class TunableState(NamedTuple):
 
 
 @transformation
-def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None) -> Pair:
+def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None) -> Form:
     """Keep numeric arguments in the state, so that they can be changed mid-run without recompiling.
 
     Args:
@@ -72,25 +71,18 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
         raise ArgumentTypeError("names to be a tuple of names", got=repr(names))
     chosen = set(known) if names is None else {_resolve(name, known, "names") for name in names}
 
-    def init(params: Params) -> TunableState:
-        hyperparams = {
-            name: jnp.array(leaf, dtype=jnp.result_type(float)) for name, leaf in known.items() if name in chosen
-        }
-        with rebuilding():
-            return TunableState(hyperparams, _rebuild(hyperparams).init(params))
+    def begin(params: Params) -> tuple[TunableState, dict[str, Any]]:
+        numbers = {name: jnp.array(x, jnp.result_type(float)) for name, x in known.items() if name in chosen}
+        return TunableState(numbers, ()), numbers
 
-    def update(
-        updates: Updates, state: TunableState, params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
-        with rebuilding():
-            updates, inner_state = _rebuild(state.hyperparams).update(updates, state.inner, params, **extra)
-        return updates, TunableState(state.hyperparams, inner_state)
+    def build(numbers: dict[str, Any]) -> Any:
+        rebuilt: GradientTransformation = treedef.unflatten([(known | numbers)[name] for name in known])
+        return rebuilt.leafwise or (rebuilt.init, rebuilt.update)
 
-    def _rebuild(hyperparams: dict[str, Any]) -> GradientTransformation:
-        rebuilt: GradientTransformation = treedef.unflatten([(known | hyperparams)[name] for name in known])
-        return rebuilt
+    def advance(state: TunableState, extra: dict[str, Any]) -> tuple[TunableState, dict[str, Any]]:
+        return state, state.hyperparams
 
-    return init, update
+    return with_numbers(build, dict.fromkeys(chosen, SOME_NUMBER), advance, IN_FIELD, begin, TunableState)
 
 
 def _resolve(name: str, known: Iterable[str], wanted: str = "a hyperparameter") -> str:

@@ -1,4 +1,4 @@
-"""The random key of a step, which every member of a chain is given and each makes its own."""
+"""The random key of a step: each member of a chain makes its own of it."""
 
 import zlib
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from gradtx.errors import ArgumentTypeError, require_extra
 
 
-def own_key(extra: Mapping[str, Any], name: str) -> jax.Array:
-    """The ``key`` of the extras, folded with a name: members of one chain draw numbers independent of each other's.
+def member_key(extra: Mapping[str, Any], name: str) -> jax.Array:
+    """The ``key`` of the extras, folded with a name: transformations of different names draw independent numbers.
 
     Raises:
       MissingExtraError: there is no ``key``.
@@ -19,10 +19,26 @@ def own_key(extra: Mapping[str, Any], name: str) -> jax.Array:
     """
     key: Any = extra.get("key")
     require_extra(key, "key", "pass a new one at every step: key=jax.random.fold_in(key, step)")
-    dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.ndim(key) == 0
-    if not typed and not (dtype == jnp.uint32 and jnp.ndim(key) == 1):
+    if not _is_key(key):
+        dtype = getattr(key, "dtype", None)
         got = f"{dtype}{list(jnp.shape(key))}" if dtype is not None else repr(key)
         hint = "make one with jax.random.key(seed), and a new one for every step with jax.random.fold_in(key, step)"
         raise ArgumentTypeError("key to be a single JAX PRNG key", got=got, hint=hint)
     return jax.random.fold_in(key, zlib.crc32(name.encode()) >> 1)
+
+
+def extras_of_member(extra: dict[str, Any], index: int) -> dict[str, Any]:
+    """The extras for the member at a place: the ``key``, if there is one, folded with the place.
+
+    Without it two members of one name would draw the same numbers. The first member gets the key as it is.
+    """
+    key = extra.get("key")
+    return extra | {"key": jax.random.fold_in(key, index)} if index and _is_key(key) else extra
+
+
+def _is_key(key: Any) -> bool:
+    """Whether something is one JAX key, typed or of ``uint32`` words."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return jnp.ndim(key) == 0
+    return bool(dtype == jnp.uint32 and jnp.ndim(key) == 1)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.registry import register
+from gradtx.core.registry import lookup, register
 from gradtx.core.value import Value, check_arguments
 from gradtx.errors import ArgumentTypeError, GradtxError
-from gradtx.typing import Numeric, Operand, State
+from gradtx.typing import State
 
 P = ParamSpec("P")
 
@@ -35,7 +35,8 @@ class Schedule(Value):
 
     ``schedule(step)`` takes a Python integer or an array, traced or not, and returns float32 (float64 in x64 mode).
     Schedules add, subtract, multiply and divide, with numbers and with one another. A *stateful* schedule (a plateau)
-    depends on what it has observed: ``state = s.init()``, ``state = s.update(state, value=loss)``, ``s(state)``.
+    depends on what it has observed: ``state = s.init()``, ``state = s.update(state, value=loss)``, ``s(state)``. The
+    state of any other is the number of the step, so that all can be used where Optax takes a stateful schedule.
     """
 
     @functools.cached_property
@@ -52,20 +53,20 @@ class Schedule(Value):
         return isinstance(self.parts, Stateful)
 
     def init(self) -> State:
-        """The state before anything was observed; ``()`` if the schedule keeps none."""
-        return self.parts.init() if isinstance(self.parts, Stateful) else ()
+        """The state before anything was observed; step 0 if the schedule observes nothing."""
+        return self.parts.init() if isinstance(self.parts, Stateful) else jnp.zeros((), jnp.int32)
 
     def update(self, state: State, **extra: Any) -> State:
-        """The state after one update with the given extras."""
-        return self.parts.update(state, **extra) if isinstance(self.parts, Stateful) else state
+        """The state after one update with the given extras; the next step if the schedule observes nothing."""
+        return self.parts.update(state, **extra) if isinstance(self.parts, Stateful) else state + 1
 
     def value(self, step: Any, state: State = ()) -> jax.Array:
         """The value at a step, given the state of a stateful schedule."""
         raw = self.parts.value(step, state) if isinstance(self.parts, Stateful) else self.parts(step)
         return as_float(raw)
 
-    def __call__(self, step_or_state: Any) -> jax.Array:
-        """The value at a step, or in a state if the schedule is stateful."""
+    def __call__(self, step_or_state: Any, **extra: Any) -> jax.Array:  # noqa: ARG002
+        """The value at a step, or in a state if the schedule is stateful. Extras are for `update` and not looked at."""
         if self.stateful:
             return self.value(0, step_or_state)
         return self.value(step_or_state)
@@ -77,31 +78,37 @@ class Schedule(Value):
         return jax.vmap(self.value)(jnp.arange(n))
 
     def __add__(self, other: Any) -> "Schedule":
-        return add_schedules(self, other)
+        return combine("add", self, other)
 
     def __radd__(self, other: Any) -> "Schedule":
-        return add_schedules(other, self)
+        return combine("add", other, self)
 
     def __sub__(self, other: Any) -> "Schedule":
-        return subtract_schedules(self, other)
+        return combine("subtract", self, other)
 
     def __rsub__(self, other: Any) -> "Schedule":
-        return subtract_schedules(other, self)
+        return combine("subtract", other, self)
 
     def __mul__(self, other: Any) -> "Schedule":
-        return multiply_schedules(self, other)
+        return combine("multiply", self, other)
 
     def __rmul__(self, other: Any) -> "Schedule":
-        return multiply_schedules(other, self)
+        return combine("multiply", other, self)
 
     def __truediv__(self, other: Any) -> "Schedule":
-        return divide_schedules(self, other)
+        return combine("divide", self, other)
 
     def __rtruediv__(self, other: Any) -> "Schedule":
-        return divide_schedules(other, self)
+        return combine("divide", other, self)
 
     def __neg__(self) -> "Schedule":
-        return multiply_schedules(-1.0, self)
+        return combine("multiply", -1.0, self)
+
+
+def combine(operation: str, left: Any, right: Any) -> Schedule:
+    """A sum, difference, product or quotient of schedules, made by the factory of that name."""
+    made: Schedule = lookup(f"{operation}_schedules").make(left, right)
+    return made
 
 
 def as_float(x: Any) -> jax.Array:
@@ -185,100 +192,3 @@ def custom_schedule(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def as_schedule(value: Any) -> Schedule:
     """A schedule unchanged, any other function of the step as a `custom_schedule`."""
     return value if isinstance(value, Schedule) else custom_schedule(value)
-
-
-# --- arithmetic -------------------------------------------------------------------------------------------------------
-
-
-def _operate(operation: Callable[[Any, Any], Any], *operands: Any) -> Stateful | Callable[[Any], Any]:
-    """A function of schedules and numbers, as the parts of a schedule."""
-    schedules = [x if isinstance(x, Schedule) else constant_schedule(x) for x in operands]
-
-    def value(step: Any, states: Any) -> Any:
-        return operation(*(s.value(step, state) for s, state in zip(schedules, states, strict=True)))
-
-    def update(states: Any, **extra: Any) -> Any:
-        return tuple(s.update(state, **extra) for s, state in zip(schedules, states, strict=True))
-
-    if any(s.stateful for s in schedules):
-        return Stateful(lambda: tuple(s.init() for s in schedules), update, value)
-    return lambda step: value(step, ((),) * len(schedules))
-
-
-@schedule
-def constant_schedule(value: Numeric) -> Callable[[Any], Any]:
-    r"""A schedule that never changes: :math:`s(n) = \text{value}`.
-
-    Args:
-      value: any finite number.
-
-    Example:
-      >>> import gradtx
-      >>> gradtx.constant_schedule(0.5).sample(3).tolist()
-      [0.5, 0.5, 0.5]
-    """
-    return lambda step: jnp.broadcast_to(as_number(value), jnp.broadcast_shapes(jnp.shape(value), jnp.shape(step)))
-
-
-@schedule
-def add_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
-    """The sum of two schedules or numbers: what ``left + right`` makes.
-
-    Args:
-      left: a schedule or number.
-      right: a schedule or number.
-
-    Example:
-      >>> import gradtx
-      >>> (gradtx.constant_schedule(0.5) + 1.0).sample(2).tolist()
-      [1.5, 1.5]
-    """
-    return _operate(jnp.add, left, right)
-
-
-@schedule
-def subtract_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
-    """The difference of two schedules or numbers: what ``left - right`` makes.
-
-    Args:
-      left: a schedule or number.
-      right: a schedule or number.
-
-    Example:
-      >>> import gradtx
-      >>> (gradtx.constant_schedule(0.5) - 1.0).sample(2).tolist()
-      [-0.5, -0.5]
-    """
-    return _operate(jnp.subtract, left, right)
-
-
-@schedule
-def multiply_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
-    """The product of two schedules or numbers: what ``left * right`` makes.
-
-    Args:
-      left: a schedule or number.
-      right: a schedule or number.
-
-    Example:
-      >>> import gradtx
-      >>> (gradtx.constant_schedule(0.5) * 3.0).sample(2).tolist()
-      [1.5, 1.5]
-    """
-    return _operate(jnp.multiply, left, right)
-
-
-@schedule
-def divide_schedules(left: Operand, right: Operand) -> Stateful | Callable[[Any], Any]:
-    """The quotient of two schedules or numbers: what ``left / right`` makes.
-
-    Args:
-      left: a schedule or number.
-      right: a schedule or number; its value must not be zero.
-
-    Example:
-      >>> import gradtx
-      >>> (gradtx.constant_schedule(0.5) / 2.0).sample(2).tolist()
-      [0.25, 0.25]
-    """
-    return _operate(jnp.divide, left, right)

@@ -1,23 +1,24 @@
 """Transformations of gradients: pairs of pure functions, as values."""
 
+import contextlib
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, ParamSpec, Protocol
+from typing import Any, ParamSpec, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.arguments import rebuilding
-from gradtx.core.numerics import increment, zero_count
+from gradtx.core.leafwise import Leafwise, update_leaves
+from gradtx.core.placement import placed_with
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
-from gradtx.core.value import Value, check_arguments, show
+from gradtx.core.scheduled import following
+from gradtx.core.value import Value, check_arguments, nested_values, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
-from gradtx.tree.fusion import fusible, run
-from gradtx.tree.leaves import map_leaves
 from gradtx.tree.paths import type_name
-from gradtx.typing import Count, EmptyState, Params, State, Updates
+from gradtx.typing import EmptyState, Params, State, Updates
 
 P = ParamSpec("P")
 
@@ -33,22 +34,8 @@ class Update(Protocol):
 
 Init = Callable[[Params], State]
 Pair = tuple[Init, Update]
-
-
-class ScheduledState(NamedTuple):
-    """The state of a transformation some of whose numeric arguments are schedules.
-
-    Attributes:
-      count: the number of updates made, int32 []; the first update sees step 0.
-      hyperparams: by name, the values the last update used (before the first: those it will use).
-      schedules: by name, the states of stateful schedules.
-      inner: the state of the transformation itself.
-    """
-
-    count: Count
-    hyperparams: dict[str, Any]
-    schedules: dict[str, State]
-    inner: State
+Form: TypeAlias = Leafwise | Pair
+"""What a factory returns: a transformation said leaf by leaf, or its two functions."""
 
 
 class GradientTransformation(Value):
@@ -67,51 +54,83 @@ class GradientTransformation(Value):
         return from_functions(init, update)
 
     @functools.cached_property
-    def pair(self) -> Pair:
-        """The functions the factory returned; where arguments are schedules, wrapped to evaluate them."""
-        scheduled = {k: v for k, v in self.arguments.items() if self._schedulable(k) and isinstance(v, Schedule)}
-        # The pair outlives the trace in which it may be made: what is known then is computed there and then.
+    def form(self) -> Form:
+        """What the factory returned; where numbers change from step to step, made anew at each with those in force."""
+        varying = {k: x for k, x in self.arguments.items() if self._schedulable(k) and _varies(x)}
+        # The form outlives the trace in which it may be made: what is known then is computed there and then.
         with jax.ensure_compile_time_eval():
-            return _follow_schedules(self, scheduled) if scheduled else self._build(self.arguments)
+            for nested in nested_values(self.arguments):
+                if isinstance(nested, GradientTransformation):
+                    nested.form  # noqa: B018  made now, its factory's checks are those of this call
+            return following(self.build, varying) if varying else self.build({})
+
+    def build(self, numbers: dict[str, Any]) -> Form:
+        """What the factory returns for some other numbers."""
+        made = self.factory.call(self.factory.function, self.arguments | numbers)
+        if isinstance(made, GradientTransformation):
+            return made.form
+        if isinstance(made, Leafwise):
+            return made
+        init, update = made
+        return init, accepting_extras(update)
 
     def _schedulable(self, name: str) -> bool:
         argument = self.factory.arguments[name]
         return argument.numeric and not argument.operand
 
-    def _build(self, arguments: dict[str, Any]) -> Pair:
-        init, update = self.factory.call(self.factory.function, arguments)
-        return init, accepting_extras(update)
+    @functools.cached_property
+    def leafwise(self) -> Leafwise | None:
+        """The transformation leaf by leaf, its errors under its name; ``None`` if it is not of this form."""
+        form, name = self.form, self.factory.name
+        if not isinstance(form, Leafwise):
+            return None
+
+        def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Any]:
+            with _locating(name):
+                self._check_state(state)
+                return form.prepare(updates, state, params, extra)
+
+        def leaf(*args: Any) -> tuple[Any, Any]:
+            with _locating(name), jax.named_scope(name):
+                return form.leaf(*args)
+
+        return dataclasses.replace(form, init=self.init, prepare=prepare, leaf=leaf)
 
     @functools.cached_property
     def _state_type(self) -> type:
-        """The class that ``update`` declares its state to be, if it declares one."""
-        declared = getattr(self.pair[1], "__annotations__", {}).get("state")
+        """The class of the state, as the form says it or ``update`` annotates it; `object` if neither does."""
+        if isinstance(self.form, Leafwise):
+            return self.form.state_type
+        declared = getattr(self.form[1], "__annotations__", {}).get("state")
         return declared if isinstance(declared, type) and issubclass(declared, tuple) else object
 
-    @functools.cached_property
-    def _arrays(self) -> str:
-        """The numeric arguments that hold arrays, for a sweep."""
-        return ", ".join(k for k, x in self.arguments.items() if self._schedulable(k) and getattr(x, "ndim", False))
+    def _check_state(self, state: State) -> None:
+        if not isinstance(state, self._state_type):
+            _refuse_state(self._state_type, state)
 
     def _refuse_arrays(self) -> None:
-        if self._arrays:
+        arrays = [k for k, x in self.arguments.items() if self._schedulable(k) and getattr(x, "ndim", False)]
+        if arrays:
             hint = "sweep with jax.vmap(step, in_axes=(sweep_axes(tx), ...)), which takes tx as an argument"
-            raise ArgumentValueError(f"a single number for {self._arrays}", got="an array", hint=hint)
+            raise ArgumentValueError(f"a single number for {', '.join(arrays)}", got="an array", hint=hint)
 
     @functools.cached_property
     def init(self) -> Init:
-        """``init(params) -> state``: pure, and its state shares no buffer with the parameters."""
+        """``init(params) -> state``: pure, and its state shares no buffer with the parameters.
+
+        Its scalars are where the params are: on the same device, or on every device of the same mesh.
+        """
         name = self.factory.name
 
         def init(params: Params) -> State:
             try:
-                self._refuse_arrays()
-                return self.pair[0](params)
-            except GradtxError as error:
-                error.locate(name)
-                raise
-            except TypeError:
-                _check_arrays(params, name)
+                with _locating(name), _standard_promotion():
+                    self._refuse_arrays()
+                    form = self.form
+                    return placed_with(params, (form.init if isinstance(form, Leafwise) else form[0])(params))
+            except TypeError as error:
+                if not isinstance(error, GradtxError):
+                    _check_arrays(params, name)
                 raise
 
         return init
@@ -125,16 +144,13 @@ class GradientTransformation(Value):
         """
         name = self.factory.name
 
-        @fusible
         def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
-            try:
+            with _locating(name), _standard_promotion():
                 self._refuse_arrays()
-                if not isinstance(state, self._state_type):
-                    _check_state(self._state_type, state)
-                return run(name, self.pair[1], updates, state, params, **extra)
-            except GradtxError as error:
-                error.locate(name)
-                raise
+                if self.leafwise:
+                    return update_leaves(self.leafwise, updates, state, params, extra)
+                self._check_state(state)
+                return self.form[1](updates, state, params, **extra)  # type: ignore[index]
 
         return update
 
@@ -142,7 +158,30 @@ class GradientTransformation(Value):
         return iter((self.init, self.update))
 
 
-def _check_state(expected: type, state: Any) -> None:
+def _varies(x: Any) -> bool:
+    """Whether a number is no part of the program: a schedule, or an array, which may be traced."""
+    return isinstance(x, Schedule) or hasattr(x, "dtype")
+
+
+@contextlib.contextmanager
+def _locating(name: str) -> Iterator[None]:
+    """Name the factory that complains, unless an inner one is named already."""
+    try:
+        yield
+    except GradtxError as error:
+        error.locate(name)
+        raise
+
+
+def _standard_promotion() -> contextlib.AbstractContextManager[Any]:
+    """JAX's ordinary promotion, in which the transformations are written; a caller may have chosen the strict one."""
+    if jax.config.jax_numpy_dtype_promotion == "standard":
+        return contextlib.nullcontext()
+    promotion: contextlib.AbstractContextManager[Any] = jax.numpy_dtype_promotion("standard")
+    return promotion
+
+
+def _refuse_state(expected: type, state: Any) -> None:
     """Refuse the state of another transformation, or something else in its place; nothing in it is nothing in it."""
     if expected is EmptyState and isinstance(state, tuple) and not state:
         return
@@ -159,35 +198,6 @@ def _check_arrays(params: Params, origin: str) -> None:
         if not (hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)):
             at, hint = jax.tree_util.keystr(path), "give the others apart: equinox.filter(model, equinox.is_array)"
             raise ArgumentTypeError("params that are arrays", got=show(leaf), at=at, hint=hint, origin=origin)
-
-
-def _follow_schedules(tx: GradientTransformation, scheduled: dict[str, Schedule]) -> Pair:
-    """The pair of a transformation that evaluates its schedules at each update and hands the values to the factory."""
-
-    def values(count: Any, states: dict[str, State]) -> dict[str, Any]:
-        # Copies: the state is donated, and a schedule may have returned an array that it keeps.
-        return {name: jnp.array(s.value(count, states.get(name, ()))) for name, s in scheduled.items()}
-
-    def init(params: Params) -> ScheduledState:
-        states = {name: s.init() for name, s in scheduled.items() if s.stateful}
-        hyperparams = values(zero_count(), states)
-        with rebuilding():
-            inner_init, _ = tx._build(tx.arguments | hyperparams)
-        inner = inner_init(params)
-        return ScheduledState(zero_count(), hyperparams, states, inner)
-
-    @fusible
-    def update(
-        updates: Updates, state: ScheduledState, params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
-        states = {name: scheduled[name].update(s, **extra) for name, s in state.schedules.items()}
-        hyperparams = values(state.count, states)
-        with rebuilding():
-            _, inner_update = tx._build(tx.arguments | hyperparams)
-        updates, inner = run(tx.factory.name, inner_update, updates, state.inner, params, **extra)
-        return updates, ScheduledState(increment(state.count), hyperparams, states, inner)
-
-    return init, update
 
 
 def _schedule_for(origin: str, name: str, value: Any) -> Schedule:
@@ -207,11 +217,8 @@ def _make_factory(kind: str, function: Callable[P, Any]) -> Callable[P, Gradient
             if factory.arguments[name].numeric and callable(value):
                 arguments[name] = _schedule_for(factory.name, name, value)
         made = GradientTransformation.of(factory, arguments)
-        try:
-            made.pair  # noqa: B018  a factory checks its arguments against one another when it is called
-        except GradtxError as error:
-            error.locate(factory.name)
-            raise
+        with _locating(factory.name):
+            made.form  # noqa: B018  a factory checks its arguments against one another when it is called
         return made
 
     factory = register(kind, function, make)
@@ -219,23 +226,20 @@ def _make_factory(kind: str, function: Callable[P, Any]) -> Callable[P, Gradient
     return make
 
 
-def transformation(function: Callable[P, Pair]) -> Callable[P, GradientTransformation]:
-    """Make a factory of ``(init, update)`` pairs return `GradientTransformation` values, and register it.
+def transformation(function: Callable[P, Form]) -> Callable[P, GradientTransformation]:
+    """Make a factory of leafwise transformations or of ``(init, update)`` pairs return values, and register it.
 
     The annotations say what the arguments are: `Numeric` and its kin are numbers in a range (checked when the factory
-    is called) and may be schedules, which the factory never sees; everything else is static. ``update`` must accept
-    ``params=None`` and ``**extra``, and its state must keep its structure.
+    is called) and may be schedules, which the factory never sees; everything else is static. The function returns what
+    `leafwise` makes, or ``init`` and ``update``. ``update`` must accept ``params=None`` and ``**extra``, and its state
+    must keep its structure.
 
     Example:
       >>> import jax, gradtx
       >>> def example():
       ...     @gradtx.transformation
       ...     def scale_by_half(power: gradtx.Numeric = 1.0):
-      ...         def init(params):
-      ...             return gradtx.EmptyState()
-      ...         def update(updates, state, params=None, **extra):
-      ...             return gradtx.tree.map_leaves(lambda g: 0.5**power * g, updates), state
-      ...         return init, update
+      ...         return gradtx.leafwise(lambda g: 0.5**power * g)
       ...     return scale_by_half(power=2.0)
       >>> example()
       scale_by_half(power=2.0)
@@ -318,21 +322,6 @@ def accepting_extras(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **{name: x for name, x in extra.items() if name in known})
 
     return filtered
-
-
-def leafwise(leaf: Callable[..., Any], *operands: Any, share: bool = True) -> Pair:
-    """The pair that applies a function to every leaf of the updates and remembers nothing (arguments: `map_leaves`)."""
-
-    def init(params: Params) -> EmptyState:
-        return EmptyState()
-
-    @fusible
-    def update(
-        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
-        return map_leaves(leaf, updates, operands=operands, share=share), state
-
-    return init, update
 
 
 def as_transformation(tx: Any, label: str = "a transformation") -> GradientTransformation:

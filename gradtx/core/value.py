@@ -1,7 +1,7 @@
 """Values: objects that remember which factory made them, and with which arguments."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import jax
@@ -83,6 +83,15 @@ class Value:
 
 def _rebuild(cls: type[Value], make: Any, arguments: dict[str, Any]) -> Value:
     return cls.of(make.factory, arguments)
+
+
+def nested_values(argument: Any) -> Iterator[Value]:
+    """The values in an argument, in containers too, but not those inside of them."""
+    if isinstance(argument, Value):
+        yield argument
+    elif isinstance(argument, dict | tuple | list):
+        for x in argument.values() if isinstance(argument, dict) else argument:
+            yield from nested_values(x)
 
 
 def check_arguments(factory: Factory, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

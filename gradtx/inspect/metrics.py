@@ -3,7 +3,6 @@
 import collections
 import functools
 import re
-import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +11,8 @@ import jax.numpy as jnp
 
 from gradtx.core import ScheduledState, TunableState, registry
 from gradtx.schedules import PlateauSettings
-from gradtx.tree.fields import one_level
-from gradtx.typing import Params, State, Updates
+from gradtx.tree.fields import is_named_tuple, leaf_fields, one_level
+from gradtx.typing import State
 
 Entry = tuple[str, str, Any]
 """The place of a node in the state, the name of a scalar in it, and the scalar."""
@@ -60,14 +59,13 @@ def _entries(node: Any, place: str) -> Iterator[Entry]:
         yield from ((place, name, value) for name, value in node.hyperparams.items() if _scalar(value))
         node = node._replace(hyperparams={})
     node_type: type = type(node)
-    kinds, owner = _kinds(node_type), state_name(node_type)
+    owner, by_name = state_name(node_type), _scalars_by_name(node_type)
     for key, child in one_level(node)[0]:
-        kind = kinds.get(key)
-        if child is node or kind is LIKE_PARAMS:
+        if child is node or key in leaf_fields(node_type):
             continue
-        if kind is SCALARS:
+        if key in by_name:
             yield from ((place, f"{owner}/{key}/{name}", value) for name, value in child.items())
-        elif kind is OTHER and _scalar(child):
+        elif is_named_tuple(node) and _scalar(child):
             yield place, f"{owner}/{key}", child
         else:
             yield from _entries(child, _join(place, key))
@@ -88,20 +86,9 @@ def _bare(x: Any) -> Any:
     return jax.tree.leaves(x)[0]
 
 
-LIKE_PARAMS, SCALARS, OTHER = "like the params", "scalars by name", "other"
-
-
-@functools.cache
-def _kinds(state_type: type) -> dict[str, str]:
-    """What each field of a named tuple holds, as far as its annotation says; nothing for other types."""
-    hints = getattr(state_type, "__annotations__", {})
-    return {name: _kind(hints.get(name)) for name in getattr(state_type, "_fields", ())}
-
-
-def _kind(hint: Any) -> str:
-    if hint in (Params, Updates) or any(_kind(part) == LIKE_PARAMS for part in typing.get_args(hint)):
-        return LIKE_PARAMS
-    return SCALARS if hint == dict[str, jax.Array] else OTHER
+def _scalars_by_name(state_type: type) -> set[str]:
+    """The fields of a state class that hold scalars by name, as its annotations say."""
+    return {name for name, hint in getattr(state_type, "__annotations__", {}).items() if hint == dict[str, jax.Array]}
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Schedule, expand, from_functions, zero_count
+from gradtx.core import GradientTransformation, Leafwise, Schedule, expand, from_functions, zero_count
 from gradtx.core.value import Value
 from gradtx.typing import Mask, Params, State
 
@@ -123,11 +123,16 @@ def _noting(tx: Any, path: Path, seen: dict[Path, Seen]) -> GradientTransformati
 
     def function(*args: Any, **kwargs: Any) -> Any:
         made = original(*args, **kwargs)
-        init, update = _noting(made, (*path, COMPOSITION), seen) if composed else made
+        init, update = _noting(made, (*path, COMPOSITION), seen) if composed else _as_pair(made)
         return functools.partial(_note, init, mask, overhead, path, seen), update
 
     factory = dataclasses.replace(tx.factory, function=function)
     return GradientTransformation.of(factory, {k: _with_noting(x, path, k, seen) for k, x in tx.arguments.items()})
+
+
+def _as_pair(made: Any) -> tuple[Any, Any]:
+    """``init`` of a form, and an ``update`` that nobody calls."""
+    return (made.init, lambda *_: None) if isinstance(made, Leafwise) else made
 
 
 def _with_noting(argument: Any, path: Path, key: str, seen: dict[Path, Seen]) -> Any:
@@ -142,7 +147,7 @@ def _with_noting(argument: Any, path: Path, key: str, seen: dict[Path, Seen]) ->
 
 def _note(init: Any, mask: Mask, overhead: Bytes, path: Path, seen: dict[Path, Seen], params: Params) -> State:
     state = init(params)
-    changed = params if mask is None else tree.keep(params, tree.resolve_mask(mask, params))
+    changed = params if mask is None else tree.keep_selected(params, tree.resolve_mask(mask, params))
     sizes = [jnp.size(x) for x in jax.tree.leaves(params)]
     seen[path] = Seen(len(jax.tree.leaves(changed)), sum(sizes), tally(state) + overhead)
     return state
@@ -152,5 +157,7 @@ def _of_schedules(schedules: dict[str, Schedule]) -> Bytes:
     """The bytes that following schedules takes: a counter, the values in force, and what plateaus remember."""
     if not schedules:
         return tally(())
-    kept = jax.eval_shape(lambda: [(s.value(0, s.init()), s.init()) for s in schedules.values()])
+    kept = jax.eval_shape(
+        lambda: [(s.value(0, state), state if s.stateful else ()) for s in schedules.values() for state in [s.init()]]
+    )
     return tally(kept) + tally(jax.eval_shape(zero_count))

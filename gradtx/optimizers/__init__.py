@@ -1,16 +1,85 @@
-"""Whole optimizers: compositions of transformations, and nothing else."""
+"""Every algorithm: a folder a family, a file an algorithm with its transformation and its optimizers."""
 
-from gradtx.optimizers.adam import adabelief, adam, adamw, amsgrad, nadam, radam, yogi
-from gradtx.optimizers.adaptive import adadelta, adagrad, rmsprop
-from gradtx.optimizers.lion import lion
-from gradtx.optimizers.optimistic import optimistic_adam, optimistic_adam_v2, optimistic_gradient_descent
-from gradtx.optimizers.polyak import polyak_sgd
-from gradtx.optimizers.quasi_newton import lbfgs
-from gradtx.optimizers.ranger import ranger
-from gradtx.optimizers.sgd import dpsgd, sgd
-from gradtx.optimizers.sophia import sophia
+from gradtx.optimizers.adam import (
+    ScaleByAdamState,
+    ScaleByAmsgradState,
+    adabelief,
+    adam,
+    adamw,
+    amsgrad,
+    nadam,
+    radam,
+    ranger,
+    scale_by_adam,
+    scale_by_amsgrad,
+    scale_by_belief,
+    scale_by_radam,
+    scale_by_rectified_adam,
+    scale_by_yogi,
+    yogi,
+)
+from gradtx.optimizers.adaptive import (
+    ScaleByAdaDeltaState,
+    ScaleByRmsState,
+    ScaleByRssState,
+    ScaleByStddevState,
+    adadelta,
+    adagrad,
+    rmsprop,
+    scale_by_adadelta,
+    scale_by_rms,
+    scale_by_rss,
+    scale_by_stddev,
+)
+from gradtx.optimizers.momentum import (
+    EmaState,
+    ScaleByLionState,
+    ScaleByOptimisticGradientState,
+    TraceState,
+    dpsgd,
+    ema,
+    lion,
+    optimistic_adam,
+    optimistic_adam_v2,
+    optimistic_gradient_descent,
+    scale_by_lion,
+    scale_by_optimistic_gradient,
+    scale_by_sign,
+    sgd,
+    trace,
+)
+from gradtx.optimizers.parameter_free import ScaleByPolyakState, polyak_sgd, scale_by_polyak
+from gradtx.optimizers.second_order import (
+    LinesearchState,
+    LinesearchStop,
+    ScaleByLbfgsState,
+    ScaleBySophiaState,
+    hutchinson_diagonal,
+    lbfgs,
+    scale_by_backtracking_linesearch,
+    scale_by_lbfgs,
+    scale_by_sophia,
+    scale_by_zoom_linesearch,
+    sophia,
+    value_and_grad_from_state,
+)
 
 __all__ = [
+    "EmaState",
+    "LinesearchState",
+    "LinesearchStop",
+    "ScaleByAdaDeltaState",
+    "ScaleByAdamState",
+    "ScaleByAmsgradState",
+    "ScaleByLbfgsState",
+    "ScaleByLionState",
+    "ScaleByOptimisticGradientState",
+    "ScaleByPolyakState",
+    "ScaleByRmsState",
+    "ScaleByRssState",
+    "ScaleBySophiaState",
+    "ScaleByStddevState",
+    "TraceState",
     "adabelief",
     "adadelta",
     "adagrad",
@@ -18,6 +87,8 @@ __all__ = [
     "adamw",
     "amsgrad",
     "dpsgd",
+    "ema",
+    "hutchinson_diagonal",
     "lbfgs",
     "lion",
     "nadam",
@@ -28,7 +99,27 @@ __all__ = [
     "radam",
     "ranger",
     "rmsprop",
+    "scale_by_adadelta",
+    "scale_by_adam",
+    "scale_by_amsgrad",
+    "scale_by_backtracking_linesearch",
+    "scale_by_belief",
+    "scale_by_lbfgs",
+    "scale_by_lion",
+    "scale_by_optimistic_gradient",
+    "scale_by_polyak",
+    "scale_by_radam",
+    "scale_by_rectified_adam",
+    "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_sign",
+    "scale_by_sophia",
+    "scale_by_stddev",
+    "scale_by_yogi",
+    "scale_by_zoom_linesearch",
     "sgd",
     "sophia",
+    "trace",
+    "value_and_grad_from_state",
     "yogi",
 ]

@@ -12,7 +12,7 @@ from gradtx.core import (
     as_float,
     as_number,
     complement_of_power,
-    nonzero,
+    one_for_zero,
     safe_sqrt,
     schedule,
 )
@@ -44,7 +44,7 @@ def remaining(step: Any, steps: Any, begin: Any = 0) -> jax.Array:
     """The fraction of a transition that remains: 1 until `begin`, 0 from ``begin + steps``; without steps, a jump."""
     length = as_number(steps)
     length = length * (length > 0).astype(length.dtype)
-    return jnp.clip((as_number(begin) + length - as_float(step)) / nonzero(length), 0, 1)
+    return jnp.clip((as_number(begin) + length - as_float(step)) / one_for_zero(length), 0, 1)
 
 
 def linear(x: jax.Array) -> jax.Array:
@@ -305,7 +305,7 @@ def periods(step: Any, steps: Any, begin: Any = 0, staircase: bool = False) -> j
     """How many times `steps` steps have passed since `begin`; 0 if a period has no steps."""
     passed = jnp.maximum(as_float(step) - as_number(begin), 0)
     period = as_number(steps)
-    count = passed // nonzero(period) if staircase else passed / nonzero(period)
+    count = passed // one_for_zero(period) if staircase else passed / one_for_zero(period)
     counted: jax.Array = count * (period > 0).astype(period.dtype)
     return counted
 
@@ -349,7 +349,7 @@ def debiased_decay(decay: Decay) -> StepFunction:
         t = jnp.maximum(as_float(step) + 1, 1)
         whole = complement_of_power(decay, t)
         # The limit at decay 1, which a number just below 1 becomes when it is rounded to float32.
-        ratio = jnp.where(whole > 0, complement_of_power(decay, t - 1) / nonzero(whole), (t - 1) / t)
+        ratio = jnp.where(whole > 0, complement_of_power(decay, t - 1) / one_for_zero(whole), (t - 1) / t)
         factor: jax.Array = as_number(decay) * ratio
         return factor
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.core import GradientTransformation, apply_updates, as_transformation, get_hyperparams
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
-from gradtx.evaluations import value_and_grad_from_state
+from gradtx.optimizers.second_order import value_and_grad_from_state
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
 from gradtx.typing import Params, State
 from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState

@@ -9,12 +9,11 @@ from gradtx.tree.arithmetic import (
     zeros_like,
 )
 from gradtx.tree.fields import find_nodes, get_all_fields, get_field, map_nodes, set_field
-from gradtx.tree.fusion import fusible, settle
-from gradtx.tree.leaves import map_leaves
+from gradtx.tree.mapping import map_leaves
 from gradtx.tree.norms import global_norm, inner, squared_norm
 from gradtx.tree.paths import leaf_names, leaf_paths
 from gradtx.tree.ravel import Unravel, ravel_params
-from gradtx.tree.select import keep, resolve_mask, restore, select
+from gradtx.tree.select import keep_selected, put_back, require_matches, resolve_mask
 
 __all__ = [
     "Unravel",
@@ -23,22 +22,20 @@ __all__ = [
     "copy_accumulator",
     "find_nodes",
     "full_accumulator",
-    "fusible",
     "get_all_fields",
     "get_field",
     "global_norm",
     "inner",
-    "keep",
+    "keep_selected",
     "leaf_names",
     "leaf_paths",
     "map_leaves",
     "map_nodes",
+    "put_back",
     "ravel_params",
+    "require_matches",
     "resolve_mask",
-    "restore",
-    "select",
     "set_field",
-    "settle",
     "squared_norm",
     "zeros_accumulator",
     "zeros_like",

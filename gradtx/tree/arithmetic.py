@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.tree.operations import compiled
+from gradtx.tree.paths import is_inert, is_none
 
 
 @functools.cache
@@ -22,6 +22,8 @@ def accumulator_dtype(dtype: Any, *, real: bool = False) -> Any:
 def full_accumulator(tree: Any, value: Any, *, dtype: Any = None, real: bool = False) -> Any:
     """A tree of constants to accumulate in, with the shapes and shardings of `tree`.
 
+    A leaf without numbers, such as a PRNG key, becomes ``None``.
+
     Args:
       tree: a tree of arrays.
       value: the number to fill with.
@@ -29,7 +31,9 @@ def full_accumulator(tree: Any, value: Any, *, dtype: Any = None, real: bool = F
       real: store real numbers for complex leaves (second moments).
     """
 
-    def full(x: Any) -> jax.Array:
+    def full(x: Any) -> Any:
+        if is_inert(x):
+            return None
         x = jnp.asarray(x)
         wide = accumulator_dtype(x.dtype, real=real)
         stored = wide if dtype is None or jnp.issubdtype(wide, jnp.complexfloating) else jnp.dtype(dtype)
@@ -46,7 +50,9 @@ def zeros_accumulator(tree: Any, *, dtype: Any = None, real: bool = False) -> An
 def copy_accumulator(tree: Any) -> Any:
     """A copy of `tree` in accumulator dtypes that shares no buffer with it (so both may be donated)."""
 
-    def copy(x: Any) -> jax.Array:
+    def copy(x: Any) -> Any:
+        if is_inert(x):
+            return None
         x = jnp.asarray(x)
         return jnp.array(x, dtype=accumulator_dtype(x.dtype), copy=True)
 
@@ -54,29 +60,31 @@ def copy_accumulator(tree: Any) -> Any:
 
 
 def zeros_like(tree: Any) -> Any:
-    """A tree of zeros like `tree`."""
-    return jax.tree.map(jnp.zeros_like, tree)
+    """A tree of zeros like `tree`; a leaf without numbers stays."""
+    return jax.tree.map(lambda x: x if is_inert(x) else jnp.zeros_like(x), tree)
 
 
 def cast(x: Any, dtype: Any) -> jax.Array:
     """A number as an array of a dtype, never weakly typed; an array that is so already stays as it is."""
-    array: jax.Array = x if hasattr(x, "aval") else jnp.asarray(x)
-    aval = array.aval
-    if aval.dtype == dtype and not aval.weak_type:
-        return array
-    return _converted(array, dtype)
+    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return array if array.dtype == dtype and not array.aval.weak_type else array.astype(dtype)
 
 
-@compiled(1)
-def _converted(x: jax.Array, dtype: Any) -> jax.Array:
-    return x.astype(dtype)
+def widen(x: Any) -> jax.Array:
+    """A number or an array in the dtype in which it is computed with: its accumulator dtype."""
+    array: jax.Array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return cast(array, accumulator_dtype(array.dtype))
 
 
-def widened(x: jax.Array) -> jax.Array:
-    """An array in the dtype in which it is computed with: its accumulator dtype."""
-    return cast(x, accumulator_dtype(x.dtype))
+def in_one_dtype(x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
+    """Two arrays in the accumulator dtype of both."""
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    dtype = np.promote_types(accumulator_dtype(x.dtype), accumulator_dtype(y.dtype))
+    return cast(x, dtype), cast(y, dtype)
 
 
 def cast_like(tree: Any, other: Any) -> Any:
-    """`tree` with each leaf in the dtype of the leaf of `other`."""
-    return jax.tree.map(lambda x, y: cast(x, (y if isinstance(y, jax.Array) else jnp.asarray(y)).dtype), tree, other)
+    """`tree` with each leaf in the dtype of the leaf of `other`; a leaf without numbers stays."""
+    return jax.tree.map(
+        lambda x, y: x if is_inert(x) or is_inert(y) else cast(x, jnp.result_type(y)), tree, other, is_leaf=is_none
+    )

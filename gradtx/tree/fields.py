@@ -1,11 +1,37 @@
-"""Finding and replacing parts of a nested state by name or by type."""
+"""Finding and replacing parts of a nested state by name or by type.
 
+The annotations of a state class say what its fields are. A field annotated `Updates` or `Params` is a tree with an
+entry for each leaf of the params; everything else is shared by all leaves, or a state inside the state.
+"""
+
+import functools
+import typing
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from gradtx.errors import UnknownNameError
+from gradtx.tree.paths import is_function
+from gradtx.typing import Params, Updates
+
+
+def is_named_tuple(node: Any) -> bool:
+    """Whether a node is a named tuple, the form of every state."""
+    return isinstance(node, tuple) and hasattr(node, "_fields")
+
+
+@functools.cache
+def leaf_fields(state_type: type) -> tuple[str, ...]:
+    """The fields of a state class that have an entry for each leaf of the params, by their annotations."""
+    hints = getattr(state_type, "__annotations__", {})
+    return tuple(name for name in getattr(state_type, "_fields", ()) if _is_per_leaf(hints.get(name)))
+
+
+def _is_per_leaf(hint: Any) -> bool:
+    if hint in (Updates, Params):
+        return True
+    return any(_is_per_leaf(part) for part in typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated)
 
 
 def one_level(node: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -35,33 +61,18 @@ def find_nodes(tree: Any, kind: type | tuple[type, ...]) -> list[Any]:
 
 
 def get_all_fields(tree: Any, name: str) -> list[tuple[str, Any]]:
-    """Every field called `name` in a nested state, with its path; an outer one hides those in it.
+    """Every field of a named tuple called `name` in a nested state, with its path; an outer one hides those in it.
 
-    Fields of named tuples come first: only where none has the name are dict keys and attributes looked at, so that a
-    layer called ``"mu"`` is not taken for a moment.
+    A key of a dict is no field, nor is anything inside a tree like the params: a layer called ``"mu"`` is not taken for
+    a moment.
     """
-    return _search(tree, name, _named_tuple) or _search(tree, name, lambda _: True)
-
-
-def _named_tuple(node: Any) -> bool:
-    return isinstance(node, tuple) and hasattr(node, "_fields")
-
-
-def _search(tree: Any, name: str, eligible: Callable[[Any], bool]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
 
-    def visit(node: Any, path: str) -> None:
-        children, _ = one_level(node)
-        for key, child in children:
-            if child is node:
-                continue
-            here = f"{path}/{key}" if path else key
-            if key == name and eligible(node):
-                found.append((here, child))
-            else:
-                visit(child, here)
+    def visit(node: Any, path: str) -> Any:
+        found.append((path, node))
+        return node
 
-    visit(tree, "")
+    _map_fields(visit, tree, name, "")
     return found
 
 
@@ -74,28 +85,34 @@ def get_field(tree: Any, name: str) -> Any:
     found = get_all_fields(tree, name)
     if len(found) != 1:
         paths = ", ".join(path for path, _ in found) or "none"
-        raise UnknownNameError(
-            f"one field {name!r} in the state", got=paths, hint="use get_all_fields to see every one"
-        )
+        hint = "use get_all_fields to see every one" if found else "the names are those of fields of named tuples"
+        raise UnknownNameError(f"one field {name!r} in the state", got=paths, hint=hint)
     return found[0][1]
 
 
 def set_field(tree: Any, name: str, value: Any) -> Any:
-    """The state with every field that `get_all_fields` finds replaced: by `value`, or by ``value(old)`` if callable.
+    """The state with every field that `get_all_fields` finds replaced: by `value`, or ``value(old)`` of a function.
 
     Raises:
       UnknownNameError: there is no such field.
     """
-    paths = {path for path, _ in get_all_fields(tree, name)}
-    if not paths:
+    if not get_all_fields(tree, name):
         raise UnknownNameError(f"a field {name!r} in the state", got="none", hint="see the state's repr for its fields")
+    return _map_fields(lambda node, _: value(node) if is_function(value) else value, tree, name, "")
 
-    def visit(node: Any, path: str) -> Any:
-        if path in paths:
-            return value(node) if callable(value) else value
-        children, treedef = one_level(node)
-        if len(children) == 1 and children[0][1] is node:
-            return node
-        return treedef.unflatten([visit(child, f"{path}/{key}" if path else key) for key, child in children])
 
-    return visit(tree, "")
+def _map_fields(function: Callable[[Any, str], Any], node: Any, name: str, path: str) -> Any:
+    """The state with each field of a name replaced by a function of it and of its path."""
+    children, treedef = one_level(node)
+    if len(children) == 1 and children[0][1] is node:
+        return node
+    fields = is_named_tuple(node)
+    like_params = leaf_fields(type(node))
+
+    def visit(key: str, child: Any) -> Any:
+        here = f"{path}/{key}" if path else key
+        if fields and key == name:
+            return function(child, here)
+        return child if key in like_params else _map_fields(function, child, name, here)
+
+    return treedef.unflatten([visit(key, child) for key, child in children])

@@ -1,5 +1,6 @@
 """Names of leaves, and errors that name the leaf at which two trees differ."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,9 +14,22 @@ def is_none(node: Any) -> bool:
     return node is None
 
 
-def absent(leaf: Any) -> bool:
-    """Whether a leaf carries no number: ``None``, or float0, which is JAX's gradient of an integer."""
-    return leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0
+def is_inert(leaf: Any) -> bool:
+    """Whether a leaf has no number to change: ``None``, float0 (JAX's gradient of an integer), or a typed PRNG key."""
+    if leaf is None:
+        return True
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and (dtype == jax.dtypes.float0 or jax.dtypes.issubdtype(dtype, jax.dtypes.extended))
+
+
+def is_function(x: Any) -> bool:
+    """Whether an argument is a function to call. A module that is a tree and can be called is a tree.
+
+    Partial functions and bound methods are functions, though JAX and Equinox have some that are trees.
+    """
+    if not callable(x):
+        return False
+    return jax.tree_util.all_leaves([x]) or isinstance(x, functools.partial) or hasattr(x, "__func__")
 
 
 def leaf_paths(tree: Any) -> list[str]:
@@ -27,18 +41,26 @@ def leaf_paths(tree: Any) -> list[str]:
 def leaf_names(tree: Any) -> Any:
     """A tree like `tree` with each leaf replaced by its name, such as ``"dense/kernel"``, for globs to match.
 
-    The array in a variable of Flax NNX has the variable's name: ``"dense/kernel"``, not ``"dense/kernel/value"``.
+    An array in one of Flax's boxes (a variable of NNX, ``nn.Partitioned``, ``nn.LogicallyPartitioned``) has the name of
+    the box: ``"dense/kernel"``, not ``"dense/kernel/value"``.
     """
 
     def name(path: Any, node: Any) -> Any:
         text = jax.tree_util.keystr(path, simple=True, separator="/")
         return jax.tree.map(lambda _: text, node, is_leaf=is_none)
 
-    return jax.tree_util.tree_map_with_path(name, tree, is_leaf=lambda node: node is None or _is_variable(node))
+    return jax.tree_util.tree_map_with_path(name, tree, is_leaf=lambda node: node is None or _is_box(node))
 
 
-def _is_variable(node: Any) -> bool:
-    return any(kind.__name__ == "Variable" and kind.__module__.startswith("flax.nnx") for kind in type(node).__mro__)
+_BOXES = {("Variable", "flax.nnx"), ("AxisMetadata", "flax.core")}
+"""Flax's classes that hold an array and say something about it, by name, and the package each is defined in."""
+
+
+def _is_box(node: Any) -> bool:
+    kinds = type(node).__mro__
+    return any(
+        kind.__name__ == name and kind.__module__.startswith(package) for kind in kinds for name, package in _BOXES
+    )
 
 
 def flatten_like(tree: Any, treedef: Any, other: Any, label: str) -> list[Any]:
@@ -70,8 +92,8 @@ def _first_absent(names: Iterable[str], others: Iterable[str]) -> str | None:
 
 def type_name(x: Any) -> str:
     """A short description of a node for messages: its type, and what is in it."""
-    if absent(x):
-        return "None" if x is None else "float0, the gradient of an integer"
+    if is_inert(x):
+        return "None" if x is None else f"{x.dtype}, which holds no number"
     if isinstance(x, dict):
         return f"a dict with {list(x)}"
     if type(x) in (tuple, list):

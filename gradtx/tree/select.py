@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
-from gradtx.tree.fusion import settle
-from gradtx.tree.paths import difference, is_none, leaf_names
+from gradtx.tree.paths import difference, is_function, is_none, leaf_names
 from gradtx.typing import Mask, MaskedNode
 
 
@@ -55,7 +54,7 @@ def resolve_mask(mask: Mask, tree: Any) -> Any:
         return jax.tree.map(lambda _: True, tree, is_leaf=is_none)
     if is_glob(mask):
         return jax.tree.map(lambda name: matches(name, mask), leaf_names(tree))
-    chosen = broadcast_prefix(mask(settle(tree)) if callable(mask) else mask, tree, "the mask")
+    chosen = broadcast_prefix(mask(tree) if is_function(mask) else mask, tree, "the mask")
     check_flags(chosen, "a mask of booleans", hint="use True or False at each leaf")
     return jax.tree.map(bool, chosen)
 
@@ -68,15 +67,18 @@ def check_flags(mask: Any, expected: str, hint: str = "") -> None:
         raise ArgumentTypeError(expected, got=f"{leaf!r}", at=jax.tree_util.keystr(path), hint=hint)
 
 
-def select(mask: Mask, params: Any) -> Any:
-    """`resolve_mask`, for ``init``: globs that match no leaf at all are taken for a mistake.
+def require_matches(mask: Mask, params: Any) -> Any:
+    """`resolve_mask`, for ``init``: a glob that matches no leaf at all is taken for a mistake.
 
     Raises:
-      ArgumentValueError: the mask is one glob or several, the tree has leaves, and none matches.
+      ArgumentValueError: the mask is one glob or several, the tree has leaves, and one of the globs matches none.
     """
     chosen = resolve_mask(mask, params)
-    if is_glob(mask) and jax.tree.leaves(params) and not any(jax.tree.leaves(chosen)):
-        raise no_match(mask, params)
+    if is_glob(mask) and jax.tree.leaves(params):
+        names = jax.tree.leaves(leaf_names(params))
+        for glob in (mask,) if isinstance(mask, str) else mask:
+            if not any(matches(name, glob) for name in names):
+                raise no_match(glob, params)
     return chosen
 
 
@@ -102,7 +104,7 @@ def _concrete(x: Any) -> bool:
     return not isinstance(x, jax.core.Tracer)
 
 
-def keep(tree: Any, chosen: Any) -> Any:
+def keep_selected(tree: Any, chosen: Any) -> Any:
     """`tree` with a `MaskedNode` at each leaf that is not chosen; an absent leaf (``None``) stays as it is."""
     try:
         return jax.tree.map(lambda c, x: x if c is None or c else MaskedNode(), chosen, tree, is_leaf=is_none)
@@ -110,7 +112,7 @@ def keep(tree: Any, chosen: Any) -> Any:
         raise difference(chosen, tree, "params") from error
 
 
-def restore(part: Any, whole: Any) -> Any:
+def put_back(part: Any, whole: Any) -> Any:
     """`whole` with the leaves of `part` put back where `part` is not masked."""
     return jax.tree.map(
         lambda p, w: w if isinstance(p, MaskedNode) else p,

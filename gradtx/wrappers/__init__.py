@@ -1,33 +1,41 @@
-"""A transformation in, a transformation out."""
+"""A transformation in, a transformation out; and gradients taken at other points."""
 
 from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
-from gradtx.wrappers.finite import (
-    ApplyIfFiniteState,
-    SkipIfState,
-    SkipLargeUpdatesState,
-    apply_if_finite,
-    skip_if,
-    skip_large_updates,
-)
+from gradtx.wrappers.extragradient import ExtragradientState, extragradient
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
 from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
+from gradtx.wrappers.runge_kutta import heun, ralston, rk4, runge_kutta
+from gradtx.wrappers.sharpness import SharpnessAwareState, adaptive_sharpness_aware, asam, sam, sharpness_aware
+from gradtx.wrappers.skip import SkipIfState, SkipLargeUpdatesState, skip_if, skip_large_updates
 
 __all__ = [
     "AccumulateState",
     "ApplyIfFiniteState",
     "EmaParamsState",
+    "ExtragradientState",
     "LookaheadState",
+    "SharpnessAwareState",
     "SkipIfState",
     "SkipLargeUpdatesState",
     "WithStateResetState",
     "accumulate",
+    "adaptive_sharpness_aware",
     "apply_if_finite",
+    "asam",
     "averaged_params",
     "ema_params",
+    "extragradient",
+    "heun",
     "lookahead",
     "lookahead_params",
+    "ralston",
     "reset_state",
+    "rk4",
+    "runge_kutta",
+    "sam",
+    "sharpness_aware",
     "skip_if",
     "skip_large_updates",
     "with_state_reset",

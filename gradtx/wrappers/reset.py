@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.combinators.conditional import decide
+from gradtx.combinators.conditional import holds_at_step
 from gradtx.core import (
     GradientTransformation,
     Pair,
@@ -95,7 +95,7 @@ def with_state_reset(inner: GradientTransformation, where: Where, when: int | Ca
         updates: Updates, state: WithStateResetState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "a reset begins from them: tx.update(grads, state, params)")
-        due = decide(condition, "when", state.step, extra)
+        due = holds_at_step(condition, "when", state.step, extra)
         inner_state = _replace(state.inner_state, member.init(params), parts, params, due)
         changed, inner_state = member.update(updates, inner_state, params, **extra)
         resets = jnp.where(due, increment(state.resets), state.resets)

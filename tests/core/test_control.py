@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gradtx.core import cond, fold, while_loop
+from gradtx.core import cond, scan_carry, while_loop
 
 
 def primitives(function, *args):
@@ -59,12 +59,12 @@ def test_while_loop_goes_on_in_a_program_once_its_value_is_traced():
 
 def test_fold():
     def total(xs):
-        return fold(lambda total, x: total + x, jnp.zeros(()), xs)
+        return scan_carry(lambda total, x: total + x, jnp.zeros(()), xs)
 
     xs = jnp.arange(4.0)
     assert "scan" in primitives(total, xs)
     assert total(xs) == jax.jit(total)(xs) == 6
     assert total(xs[:0]) == 0
     keys = jax.random.split(jax.random.key(0), 3)
-    drawn = fold(lambda total, key: total + jax.random.normal(key), jnp.zeros(()), keys)
+    drawn = scan_carry(lambda total, key: total + jax.random.normal(key), jnp.zeros(()), keys)
     assert jnp.allclose(drawn, sum(jax.random.normal(key) for key in keys))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradtx import adam, chain, masked, partition, sgd
-from gradtx.core import from_functions, grad_function, restrict, value_and_grad_function, value_function
+from gradtx.core import from_functions, grad_function, select_extras, value_and_grad_function, value_function
 from gradtx.errors import MissingExtraError
 
 
@@ -107,7 +107,7 @@ def test_a_part_of_a_tree_gets_functions_of_that_part(extra, around):
 
 def test_restrict_narrows_the_gradients_before_any_transformation():
     params = {"a": P, "b": P}
-    extra = restrict({"grad": params, "key": 1}, None, {"a": True, "b": False})
+    extra = select_extras({"grad": params, "key": 1}, None, {"a": True, "b": False})
     assert jax.tree.leaves(extra["grad"])[0] is P
     assert len(jax.tree.leaves(extra["grad"])) == 1
     assert extra["key"] == 1

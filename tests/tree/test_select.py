@@ -145,19 +145,19 @@ def test_masks_of_another_container():
 
 def test_keep_and_restore():
     whole = {"a": 1.0, "b": 2.0, "c": None}
-    part = tree.keep(whole, {"a": True, "b": False, "c": True})
+    part = tree.keep_selected(whole, {"a": True, "b": False, "c": True})
     assert part == {"a": 1.0, "b": MaskedNode(), "c": None}
     assert jax.tree.leaves(part) == [1.0]
-    assert tree.restore(part, {"a": 9.0, "b": 8.0, "c": None}) == {"a": 1.0, "b": 8.0, "c": None}
+    assert tree.put_back(part, {"a": 9.0, "b": 8.0, "c": None}) == {"a": 1.0, "b": 8.0, "c": None}
 
 
 def test_keep_treats_an_absent_choice_as_an_absent_leaf():
-    assert tree.keep({"a": None, "b": 1.0}, {"a": None, "b": False}) == {"a": None, "b": MaskedNode()}
+    assert tree.keep_selected({"a": None, "b": 1.0}, {"a": None, "b": False}) == {"a": None, "b": MaskedNode()}
 
 
 def test_keep_names_the_leaf_that_differs():
     with pytest.raises(TreeMismatchError) as error:
-        tree.keep({"a": 1.0, "c": 1.0}, {"a": True, "b": True})
+        tree.keep_selected({"a": 1.0, "c": 1.0}, {"a": True, "b": True})
     assert str(error.value).startswith(
         "gradtx: expected updates with the structure of params, got an extra leaf at ['b']"
     )

@@ -1,0 +1,480 @@
+"""Leafwise transformations: some scalars once a step, then one function of each leaf.
+
+Most transformations are that. Said so, the rest follows: a chain of them is one function of a leaf, their state can be
+kept, placed and stacked leaf by leaf, and one `jax.jit` of the function serves all leaves of one shape and dtype: under
+`jit` it is traced once for them, eagerly it is one dispatch for each.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradtx.core.evaluation import select_extras
+from gradtx.core.randomness import extras_of_member
+from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError, require_extra
+from gradtx.tree.arithmetic import accumulator_dtype, cast
+from gradtx.tree.fields import leaf_fields
+from gradtx.tree.mapping import HINT, require_shape, stored_dtype
+from gradtx.tree.paths import flatten_like, is_inert, is_none, leaf_paths, type_name
+from gradtx.tree.select import keep_selected
+from gradtx.typing import Count, EmptyState, Params, State, Updates
+
+LeafState = Any
+"""The part of a state that belongs to one leaf: a pytree of arrays of any shapes."""
+
+Scalars = Any
+"""What a step computes once for all leaves: a pytree of numbers."""
+
+
+PARAMS_HINT = "pass them third: tx.update(grads, state, params)"
+"""What to do if a transformation needs the params and got none."""
+
+
+class Outline(NamedTuple):
+    """The structure of the updates of a step.
+
+    Attributes:
+      tree: the updates, for their paths.
+      treedef: their structure, in which ``None`` is a leaf.
+    """
+
+    tree: Updates
+    treedef: Any
+
+    @classmethod
+    def of(cls, updates: Updates) -> "Outline":
+        """The structure of some updates."""
+        return cls(updates, jax.tree.structure(updates, is_leaf=is_none))
+
+    def leaves(self, other: Any, label: str) -> list[Any]:
+        """What stands in another tree at each leaf, or an error that says at which leaf it differs."""
+        return flatten_like(self.tree, self.treedef, other, label)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Leafwise:
+    """A transformation, said leaf by leaf.
+
+    Attributes:
+      init: ``init(params) -> state``.
+      prepare: ``prepare(updates, state, params, extra) -> (state, scalars)``, once a step: the state with its shared
+        part of the next step, and what the leaf function needs to know of this one.
+      split: ``split(state, outline) -> [leaf state, ...]``: the part of the state that belongs to each leaf of the
+        updates, in their order.
+      leaf: ``leaf(scalars, index, g, s, p) -> (u, s)``: the update of a leaf and its next state. The arrays are in
+        accumulator dtypes, the floating scalars in the leaf's real one; `index` is the number of the leaf, int32 [].
+      merge: ``merge(state, outline, [leaf state, ...]) -> state``, which undoes `split`.
+      needs_updates: whether `prepare` looks at the updates. It then begins a group of a chain.
+      needs_params: whether `leaf` reads the params.
+      stacked: whether leaves of one shape and dtype are stacked and updated as one batch.
+      state_type: the class of the state; `object` if there is none of its own.
+    """
+
+    init: Callable[[Params], State]
+    prepare: Callable[[Updates, State, Params, dict[str, Any]], tuple[State, Scalars]]
+    split: Callable[[State, Outline], list[LeafState]]
+    leaf: Callable[[Scalars, Any, Any, LeafState, Any], tuple[Any, LeafState]]
+    merge: Callable[[State, Outline, list[LeafState]], State]
+    needs_updates: bool = False
+    needs_params: bool = False
+    stacked: bool = False
+    state_type: type = object
+
+    @functools.cached_property
+    def call(self) -> Callable[..., tuple[Any, LeafState]]:
+        """`leaf` with its arithmetic in accumulator dtypes and its results as they are stored, one program a kind."""
+
+        def leaf(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
+            return _in_accumulators(self, scalars, index, g, s, p)
+
+        return jax.jit(leaf)
+
+    @functools.cached_property
+    def call_stacked(self) -> Callable[..., tuple[Any, LeafState]]:
+        """`call` on leaves of one kind, stacked along a new first axis."""
+        return jax.jit(jax.vmap(self.call, in_axes=(None, 0, 0, 0, 0)))
+
+
+# --- saying one -------------------------------------------------------------------------------------------------------
+
+
+def leafwise(
+    leaf: Callable[..., Any],
+    *,
+    state: type = EmptyState,
+    init_leaf: Callable[[jax.Array], Any] | None = None,
+    init_shared: Callable[[Params], dict[str, Any]] | None = None,
+    prepare: Callable[..., tuple[State, dict[str, Any]]] | None = None,
+    stacked: bool = False,
+) -> Leafwise:
+    """A transformation from one function of a leaf.
+
+    A state class says which of its fields have an entry for each leaf: those annotated `Updates` or `Params`. The others
+    are shared by all leaves; those annotated `Count` begin at 0.
+
+    Args:
+      leaf: ``leaf(g, *entries, **scalars)`` takes the update of a leaf, then the leaf's entry of each field in order, and
+        by name the scalars of `prepare`. It returns the new update, or a tuple of it and the new entries. If it has an
+        argument ``p``, it gets the parameter; ``index`` is the number of the leaf, to fold into a random key.
+      state: the class of the state, a named tuple.
+      init_leaf: ``init_leaf(p)`` returns the entry of a leaf, or a tuple with one for each field: arrays of any shapes,
+        or small trees of them. It must not return `p` itself, but may return a copy.
+      init_shared: ``init_shared(params)`` returns the shared fields that are no counters, by name.
+      prepare: ``prepare(state, ...)`` returns the state with its shared fields of the next step, and a dict of scalars
+        for this one. Of ``updates``, ``params`` and the extras it gets those it has arguments for.
+      stacked: stack leaves of one shape and dtype, and map the leaf function over the stack: for matrix products, of
+        which one of a batch is faster than many. A stacked transformation is not joined with its neighbours in a chain.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> from typing import NamedTuple
+      >>> def example():
+      ...     class SmoothState(NamedTuple):
+      ...         mu: gradtx.Updates
+      ...     @gradtx.transformation
+      ...     def smooth(decay: gradtx.Decay = 0.9):
+      ...         def leaf(g, m):
+      ...             m = decay * m + (1 - decay) * g
+      ...             return m, m
+      ...         return gradtx.leafwise(leaf, state=SmoothState, init_leaf=jnp.zeros_like)
+      ...     return smooth(0.5)
+      >>> tx = example()
+      >>> tx.update(jnp.ones(2), tx.init(jnp.zeros(2)))[0]
+      Array([0.5, 0.5], dtype=float32)
+    """
+    fields, hints = leaf_fields(state), getattr(state, "__annotations__", {})
+    counters = [name for name, hint in hints.items() if hint == Count]
+    taken = _argument_names(leaf)
+    wanted = _argument_names(prepare) if prepare else frozenset()
+
+    def entries(made: Any, count: int, expected: str) -> tuple[Any, ...]:
+        if count == 1:
+            return (made,)
+        if not isinstance(made, tuple) or len(made) != count:
+            raise ArgumentTypeError(expected, got=f"a tuple of {len(made)}" if isinstance(made, tuple) else "one value")
+        return made
+
+    def init_entries(p: Any) -> tuple[Any, ...]:
+        if is_inert(p) or not init_leaf:
+            return (None,) * len(fields)
+        return entries(init_leaf(jnp.asarray(p)), len(fields), f"init_leaf to return an entry for each of {fields}")
+
+    def init(params: Params) -> State:
+        leaves, treedef = jax.tree.flatten(params)
+        rows = [init_entries(p) for p in leaves]
+        columns = {name: treedef.unflatten([row[k] for row in rows]) for k, name in enumerate(fields)}
+        shared = {name: jnp.zeros((), jnp.int32) for name in counters} | (init_shared(params) if init_shared else {})
+        return state(**shared, **columns)
+
+    def prepare_step(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
+        if "p" in taken:
+            require_extra(params, "params", PARAMS_HINT)
+        if prepare is None:
+            return state, {}
+        given = {**extra, "updates": updates, "params": params}
+        return prepare(state, **(given if "**" in wanted else {k: x for k, x in given.items() if k in wanted}))
+
+    def split(state: State, outline: Outline) -> list[LeafState]:
+        columns = [outline.leaves(getattr(state, name), "the state") for name in fields]
+        return list(zip(*columns, strict=True)) if columns else [()] * outline.treedef.num_leaves
+
+    def leaf_step(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
+        given = {"p": p, "index": index}
+        made = leaf(g, *s, **{name: x for name, x in given.items() if name in taken}, **scalars)
+        u, *new = entries(
+            made, 1 + len(fields), f"a leaf function that returns an update and an entry for each of {fields}"
+        )
+        return u, tuple(new)
+
+    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
+        return state._replace(
+            **{name: outline.treedef.unflatten([row[k] for row in rows]) for k, name in enumerate(fields)}
+        )
+
+    return Leafwise(
+        init, prepare_step, split, leaf_step, merge,
+        needs_updates="updates" in wanted, needs_params="p" in taken, stacked=stacked, state_type=state,
+    )  # fmt: skip
+
+
+def _argument_names(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of a function's arguments; ``**`` among them if it takes any keyword."""
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset("**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters)
+
+
+# --- one step of one --------------------------------------------------------------------------------------------------
+
+
+def update_leaves(
+    form: Leafwise, updates: Updates, state: State, params: Params | None, extra: dict[str, Any]
+) -> tuple[Updates, State]:
+    """One update of a leafwise transformation."""
+    outline = Outline.of(updates)
+    state, scalars = form.prepare(updates, state, params, extra)
+    gs = outline.treedef.flatten_up_to(updates)
+    ss = form.split(state, outline)
+    ps = outline.leaves(params, "params") if form.needs_params else [None] * len(gs)
+    moving = [i for i, g in enumerate(gs) if not is_inert(g)]  # the others, and their states, stay as they are
+    run = _run_stacked if form.stacked else _run_one_by_one
+    run(form, scalars, outline, moving, gs, ss, ps)
+    return outline.treedef.unflatten(gs), form.merge(state, outline, ss)
+
+
+def _run_one_by_one(
+    form: Leafwise, scalars: Scalars, outline: Outline, moving: list[int], gs: list[Any], ss: list[Any], ps: list[Any]
+) -> None:
+    """Replace the updates and states of leaves by the new ones."""
+    for i in moving:
+        try:
+            gs[i], ss[i] = form.call(scalars, np.int32(i), gs[i], ss[i], ps[i])
+        except GradtxError as error:
+            error.at = error.at or leaf_paths(outline.tree)[i]
+            raise
+
+
+def _run_stacked(
+    form: Leafwise, scalars: Scalars, outline: Outline, moving: list[int], gs: list[Any], ss: list[Any], ps: list[Any]
+) -> None:
+    """The same, with leaves of one shape and dtype in one batch."""
+    kinds: dict[Any, list[int]] = {}
+    for i in moving:
+        arrays, treedef = jax.tree.flatten((gs[i], ss[i], ps[i]))
+        kinds.setdefault((treedef, *(jax.typeof(x) for x in arrays)), []).append(i)
+    for alike in kinds.values():
+        if len(alike) == 1:
+            _run_one_by_one(form, scalars, outline, alike, gs, ss, ps)
+            continue
+        rows = [(np.int32(i), gs[i], ss[i], ps[i]) for i in alike]
+        made = form.call_stacked(scalars, *jax.tree.map(lambda *xs: jnp.stack(xs), *rows))
+        for k, i in enumerate(alike):
+            gs[i], ss[i] = jax.tree.map(lambda x, k=k: x[k], made)
+
+
+def _in_accumulators(
+    form: Leafwise, scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any
+) -> tuple[Any, LeafState]:
+    """The leaf function on arrays in accumulator dtypes and scalars in the real one of the leaf.
+
+    This is the one place in which numbers meet arrays. Without it, a float64 schedule value would raise a float32 leaf to
+    float64 in x64 mode, and under strict promotion nothing but float32 would do.
+    """
+    _require_one_shape(g, p)
+    real = _real_dtype((g, s, p))
+    try:
+        with jax.numpy_dtype_promotion("standard"):
+            given = _computed_in(real, (scalars, s))
+            u, new = form.leaf(given[0], index, _widened(real, g), given[1], _widened(real, p))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GradtxError):
+            raise
+        _explain_state(form, g, s)
+        raise
+    if jax.tree.structure(new) != jax.tree.structure(s) or any(map(_differ, jax.tree.leaves(new), jax.tree.leaves(s))):
+        _explain_state(form, g, s)
+        got = f"{_shapes(new)} for {_shapes(s)}"
+        raise TreeMismatchError("a next state of a leaf with the structure and shapes of the last", got=got)
+    try:
+        require_shape(u, g)
+    except TreeMismatchError:
+        _explain_state(form, g, s)
+        raise
+    return cast(u, stored_dtype(_dtype(g))), jax.tree.map(_stored_like, new, s)
+
+
+def _real_dtype(row: Any) -> Any:
+    """The real dtype in which the arrays of a row are computed with."""
+    dtypes = map(_dtype, jax.tree.leaves(row))
+    wide = [accumulator_dtype(dtype, real=True) for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)]
+    return np.result_type(np.float32, *wide)
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+
+
+def _widened(real: Any, x: Any) -> Any:
+    """An array in that dtype, or its complex one; integers too, as they are updates or params here."""
+    if x is None:
+        return None
+    return cast(x, np.promote_types(real, np.complex64) if jnp.iscomplexobj(x) else real)
+
+
+def _computed_in(real: Any, tree: Any) -> Any:
+    """The floating numbers of a tree in that dtype; counters, codes, flags and keys as they are."""
+    return jax.tree.map(lambda x: _widened(real, x) if jnp.issubdtype(_dtype(x), jnp.inexact) else x, tree)
+
+
+def _stored_like(y: Any, x: Any) -> Any:
+    """What replaces an array of a state, in its dtype."""
+    return y if jnp.issubdtype(_dtype(x), jax.dtypes.extended) else cast(y, _dtype(x))
+
+
+def _differ(y: Any, x: Any) -> bool:
+    return jnp.shape(y) != jnp.shape(x)
+
+
+def _shapes(tree: Any) -> str:
+    return str(jax.tree.map(lambda x: f"{_dtype(x)}{list(jnp.shape(x))}", tree))
+
+
+def _require_one_shape(g: Any, p: Any) -> None:
+    """Refuse a parameter that is not shaped like its update."""
+    for x in (g,) if p is None else (g, p):
+        if not jax.tree_util.all_leaves([x]):
+            raise TreeMismatchError("an array in every tree", got=type_name(x), hint=HINT)
+    if p is not None and jnp.shape(g) != jnp.shape(p):
+        got = f"{_shapes(g)} and {_shapes(p)}"
+        raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
+
+
+def _explain_state(form: Leafwise, g: Any, s: LeafState) -> None:
+    """Raise an error if the state is not one for a leaf of this shape: then this is why the leaf function failed."""
+    try:
+        own = jax.eval_shape(
+            lambda x: form.split(form.init(x), Outline.of(x))[0], jax.ShapeDtypeStruct(jnp.shape(g), _dtype(g))
+        )
+    except Exception:  # a mask or a label that depends on the path of the leaf: nothing is known of its state
+        return
+    if jax.tree.structure(own) != jax.tree.structure(s):
+        raise TreeMismatchError("an array in every tree", got=_shapes(s), hint=HINT)
+    for x, y in zip(jax.tree.leaves(own), jax.tree.leaves(s), strict=True):
+        if _differ(x, y):
+            got = f"{_shapes(g)} and {_shapes(y)}"
+            raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
+
+
+# --- several in one ---------------------------------------------------------------------------------------------------
+
+
+def joined(
+    members: Sequence[Leafwise],
+    pack: Callable[[Sequence[State]], State],
+    unpack: Callable[[State], Sequence[State]],
+    first: int = 0,
+) -> Leafwise:
+    """Leafwise transformations one after another as one, whose leaf function calls theirs.
+
+    Only the first may look at the updates.
+
+    Args:
+      members: the transformations, in order.
+      pack: makes the state of those of the members.
+      unpack: the states of the members in order, or an error if it is the state of something else.
+      first: the place of the first of them in the chain.
+    """
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
+        pairs = [
+            m.prepare(updates, s, params, extras_of_member(extra, first + k))
+            for k, (m, s) in enumerate(zip(members, unpack(state), strict=True))
+        ]
+        return pack([state for state, _ in pairs]), tuple(scalars for _, scalars in pairs)
+
+    def split(state: State, outline: Outline) -> list[LeafState]:
+        columns = [m.split(s, outline) for m, s in zip(members, unpack(state), strict=True)]
+        return list(zip(*columns, strict=True)) if columns else [()] * outline.treedef.num_leaves
+
+    def leaf(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
+        new = []
+        for member, numbers, part in zip(members, scalars, s, strict=True):
+            g, part = member.leaf(numbers, index, g, part, p)
+            new.append(part)
+        return g, tuple(new)
+
+    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
+        pairs = enumerate(zip(members, unpack(state), strict=True))
+        return pack([m.merge(s, outline, [row[k] for row in rows]) for k, (m, s) in pairs])
+
+    return Leafwise(
+        lambda params: pack([m.init(params) for m in members]), prepare, split, leaf, merge,
+        needs_updates=any(m.needs_updates for m in members), needs_params=any(m.needs_params for m in members),
+        stacked=any(m.stacked for m in members),
+    )  # fmt: skip
+
+
+def groups(members: Sequence[Leafwise | None]) -> list[list[int]]:
+    """The places of a chain's members, those together that can be joined; ``None`` is a member that is not leafwise."""
+    found: list[list[int]] = []
+    for i, member in enumerate(members):
+        before = members[found[-1][-1]] if found else None
+        joins = member and before and not (member.needs_updates or member.stacked or before.stacked)
+        if joins:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Marked:
+    """The state of one leaf with a mark that is a part of the program: whether it is selected, or its label."""
+
+    state: LeafState
+    mark: Hashable = dataclasses.field(metadata={"static": True})
+
+
+def selected(
+    form: Leafwise,
+    choose: Callable[[Any], Any],
+    otherwise: Callable[[Any], Any] = lambda g: g,
+    choose_at_init: Callable[[Any], Any] | None = None,
+) -> Leafwise:
+    """A leafwise transformation of some leaves only. Its state is that of `form`, with a `MaskedNode` at the others.
+
+    Args:
+      form: the transformation.
+      choose: the tree of booleans for a tree of params or of updates.
+      otherwise: what becomes of the update of another leaf.
+      choose_at_init: the same for the params of ``init``, with further checks; `choose` if there is none.
+    """
+
+    def init(params: Params) -> State:
+        return form.init(keep_selected(params, (choose_at_init or choose)(params)))
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
+        chosen = choose(updates)
+        part = keep_selected(updates, chosen)
+        part_params = None if params is None else keep_selected(params, chosen)
+        return form.prepare(part, state, part_params, select_extras(extra, params, chosen))
+
+    def split(state: State, outline: Outline) -> list[LeafState]:
+        chosen = outline.leaves(choose(outline.tree), "the mask")
+        return [Marked(s, bool(mark)) for s, mark in zip(form.split(state, outline), chosen, strict=True)]
+
+    def leaf(scalars: Scalars, index: Any, g: Any, s: Marked, p: Any) -> tuple[Any, LeafState]:
+        if not s.mark:
+            return otherwise(g), s
+        g, state = form.leaf(scalars, index, g, s.state, p)
+        return g, Marked(state, s.mark)
+
+    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
+        return form.merge(state, outline, [row.state for row in rows])
+
+    return dataclasses.replace(form, init=init, prepare=prepare, split=split, leaf=leaf, merge=merge)
+
+
+def inside(
+    form: Leafwise, wrap: Callable[[State], State], unwrap: Callable[[State], State], state_type: type
+) -> Leafwise:
+    """A leafwise transformation whose state lies in another one: ``wrap(state)``, of which ``unwrap`` is the inverse."""
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
+        inner, scalars = form.prepare(updates, unwrap(state), params, extra)
+        return wrap(inner), scalars
+
+    return dataclasses.replace(
+        form,
+        init=lambda params: wrap(form.init(params)),
+        prepare=prepare,
+        split=lambda state, outline: form.split(unwrap(state), outline),
+        merge=lambda state, outline, rows: wrap(form.merge(unwrap(state), outline, rows)),
+        state_type=state_type,
+    )

@@ -1,0 +1,40 @@
+"""Where the arrays of a state are put."""
+
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from gradtx.typing import Params, State
+
+
+def placed_with(params: Params, state: State) -> State:
+    """The state with its loose arrays where the params are: on their device, or on all devices of their mesh.
+
+    Loose are arrays that JAX may still move, such as new counters. A step returns them tied to the params' devices; had
+    they begun loose, its second call would compile a second program. Nothing moves if the params are loose or traced
+    themselves, or on several devices without a mesh.
+    """
+    place = _common_place(params)
+    if place is None:
+        return state
+    return jax.tree.map(lambda x: jax.device_put(x, place) if _is_loose(x) else x, state)
+
+
+def _is_loose(x: Any) -> bool:
+    return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and not x.committed
+
+
+def _common_place(params: Params) -> Any:
+    """The place for scalars beside some params; None if they have none in common."""
+    places = set()
+    for x in jax.tree.leaves(params):
+        if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer) or not x.committed:
+            continue
+        if isinstance(x.sharding, NamedSharding):
+            places.add(NamedSharding(x.sharding.mesh, PartitionSpec()))
+        elif isinstance(x.sharding, SingleDeviceSharding):
+            places.add(x.sharding)
+        else:
+            return None
+    return places.pop() if len(places) == 1 else None

@@ -1,0 +1,158 @@
+"""Gradients of single examples, clipped and summed under noise."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx import tree
+from gradtx.core import Pair, abs_sq, member_key, safe_sqrt, transformation
+from gradtx.errors import TreeMismatchError
+from gradtx.tree.paths import is_inert, leaf_paths
+from gradtx.typing import EmptyState, MaskedNode, NonNegative, Params, State, Updates
+
+_HINT = "pass the gradient of each example: jax.vmap(jax.grad(loss_fn), in_axes=(None, 0))(params, examples)"
+
+
+def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Any) -> tuple[Updates, jax.Array]:
+    r"""Clip the gradient of each example to a norm, and sum over the examples.
+
+    .. math:: \sum_i g_i \min\!\left(1, \frac{C}{\lVert g_i \rVert_2}\right)
+
+    The norm of an example is taken over all leaves. An example whose norm is not finite (a NaN, an infinity, elements
+    beyond 1e19 in float32) adds nothing: whatever an example is, it moves the sum by :math:`C` at most.
+
+    Args:
+      grads: gradients with a leading axis of examples on every leaf.
+      l2_norm_clip: :math:`C`.
+
+    Returns:
+      The sum, in at least float32, and how many examples were clipped or left out, int32 [].
+
+    Raises:
+      TreeMismatchError: the leaves do not all have the same number of examples.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> gradtx.per_example_global_norm_clip(jnp.array([[3.0, 4.0], [0.0, 0.5]]), 1.0)
+      (Array([0.6, 1.3], dtype=float32), Array(1, dtype=int32))
+
+    References:
+      - Abadi et al., Deep learning with differential privacy, 2016, arXiv:1607.00133.
+    """
+    examples = _count_examples(grads)
+    wide = jax.tree.map(lambda g: g if is_inert(g) else jnp.asarray(g, tree.accumulator_dtype(g.dtype)), grads)
+    squares = [abs_sq(g).sum(axis=tuple(range(1, g.ndim))) for g in jax.tree.leaves(wide) if not is_inert(g)]
+    norm = safe_sqrt(sum(squares, start=jnp.zeros(examples, jnp.float32)))
+    finite, exceeds = jnp.isfinite(norm), norm > l2_norm_clip
+    factor = jnp.where(exceeds, l2_norm_clip / jnp.where(exceeds, norm, 1), 1)
+
+    def leaf(g: Any) -> Any:
+        per_example = (examples, *[1] * (g.ndim - 1))
+        kept = jnp.where(finite.reshape(per_example), g, 0)
+        return jnp.sum(factor.astype(norm.dtype).reshape(per_example) * kept, axis=0)
+
+    total = jax.tree.map(lambda g: g if is_inert(g) else leaf(g), wide)
+    return total, jnp.sum(exceeds | ~finite, dtype=jnp.int32)
+
+
+def _count_examples(grads: Updates) -> int:
+    """The length of the leading axis that all leaves share; 0 if there are no leaves."""
+    leaves = jax.tree.leaves(grads, is_leaf=lambda x: x is None)
+    shapes = [(path, jnp.shape(x)) for path, x in zip(leaf_paths(grads), leaves, strict=True) if not is_inert(x)]
+    examples = next((shape[0] for _, shape in shapes if shape), 0)
+    for path, shape in shapes:
+        if shape[:1] != (examples,):
+            expected = f"a leading axis of {examples} examples on every leaf"
+            raise TreeMismatchError(expected, got=f"the shape {list(shape)}", at=path, hint=_HINT)
+    return examples
+
+
+@transformation
+def differentially_private_aggregate(l2_norm_clip: NonNegative, noise_multiplier: NonNegative) -> Pair:
+    r"""Turn the gradients of single examples into one that tells little about any of them.
+
+    .. math::
+        u = \frac1B \left(\sum_{i=1}^{B} g_i \min\!\left(1, \frac{C}{\lVert g_i \rVert_2}\right)
+            + \mathcal{N}\!\left(0, \sigma^2 C^2 I\right)\right)
+
+    `update` takes gradients with a leading axis of B examples on every leaf, and a ``key`` that must be a new one at
+    every step. The clipping is that of `per_example_global_norm_clip`. The noise is drawn for each leaf apart, in at
+    least float32; the real and the imaginary part of a complex element get their own, of scale :math:`\sigma C` each.
+
+    Put it first, before anything that mixes examples, and outside of `partition` and of wrappers, which expect updates
+    like the params. To draw examples at random one by one, pad the batch to a fixed B with gradients of zero. What
+    privacy a run affords is for an accountant of such runs to say: from :math:`\sigma`, the rate of sampling, and the
+    number of steps.
+
+    Args:
+      l2_norm_clip: :math:`C`, the bound on the norm of an example's gradient, at least 0.
+      noise_multiplier: :math:`\sigma`, the noise relative to that bound, at least 0.
+
+    State:
+      `EmptyState`: nothing. How many examples are clipped is not private; `per_example_global_norm_clip` counts them.
+
+    Raises:
+      MissingExtraError: `update` was called without ``key``.
+      ArgumentTypeError: ``key`` is not a key.
+      TreeMismatchError: a leaf lacks the axis of examples.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, gradtx
+      >>> tx = gradtx.differentially_private_aggregate(l2_norm_clip=1.0, noise_multiplier=0.0)
+      >>> params, examples = jnp.zeros(2), jnp.array([[3.0, 4.0], [0.0, 0.5]])
+      >>> tx.update(examples, tx.init(params), params, key=jax.random.key(0))[0]
+      Array([0.3 , 0.65], dtype=float32)
+
+    References:
+      - Abadi et al., Deep learning with differential privacy, 2016, arXiv:1607.00133.
+
+    Differences from Optax: the key comes with each update and is not kept in the state; the noise is drawn in at least
+    float32; an example that is not finite is left out.
+    """
+
+    def init(params: Params) -> EmptyState:
+        return EmptyState()
+
+    def update(
+        updates: Updates, state: EmptyState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        key = member_key(extra, "differentially_private_aggregate")
+        _check_shapes(updates, params)
+        total, _ = per_example_global_norm_clip(updates, l2_norm_clip)
+        scale = 1 / max(_count_examples(updates), 1)
+        noise = noise_multiplier * l2_norm_clip
+
+        def leaf(index: int, g: Any, sum_of_clipped: Any) -> Any:
+            if g is None or isinstance(g, MaskedNode) or is_inert(g):
+                return g
+            drawn = _normal(jax.random.fold_in(key, index), sum_of_clipped)
+            return (scale * (sum_of_clipped + noise * drawn)).astype(jnp.asarray(g).dtype)
+
+        # The key of a leaf depends on its place in the whole tree, masked leaves included.
+        treedef: Any
+        given, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None or isinstance(x, MaskedNode))
+        sums = treedef.flatten_up_to(total)
+        return treedef.unflatten([leaf(i, *pair) for i, pair in enumerate(zip(given, sums, strict=True))]), state
+
+    return init, update
+
+
+def _normal(key: Any, x: jax.Array) -> jax.Array:
+    """Standard normal numbers like `x`; real and imaginary parts of scale 1 each."""
+    if jnp.iscomplexobj(x):
+        real, imag = jax.random.normal(key, (2, *x.shape), x.real.dtype)
+        return jax.lax.complex(real, imag)
+    return jax.random.normal(key, x.shape, x.dtype)
+
+
+def _check_shapes(updates: Updates, params: Params | None) -> None:
+    """Refuse gradients like the params, which lack the axis of examples."""
+    if params is None:
+        return
+    treedef: Any
+    given, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
+    for path, g, p in zip(leaf_paths(updates), given, treedef.flatten_up_to(params), strict=True):
+        if not is_inert(g) and jnp.shape(g)[1:] != jnp.shape(p):
+            expected = f"a leaf of shape [examples, {', '.join(map(str, jnp.shape(p)))}]".replace(", ]", "]")
+            raise TreeMismatchError(expected, got=str(list(jnp.shape(g))), at=path, hint=_HINT)

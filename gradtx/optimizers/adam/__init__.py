@@ -1,0 +1,27 @@
+"""Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
+
+from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
+from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
+from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
+from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
+from gradtx.optimizers.adam.ranger import ranger
+from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
+
+__all__ = [
+    "ScaleByAdamState",
+    "ScaleByAmsgradState",
+    "adabelief",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "nadam",
+    "radam",
+    "ranger",
+    "scale_by_adam",
+    "scale_by_amsgrad",
+    "scale_by_belief",
+    "scale_by_radam",
+    "scale_by_rectified_adam",
+    "scale_by_yogi",
+    "yogi",
+]

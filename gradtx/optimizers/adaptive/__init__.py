@@ -1,0 +1,25 @@
+"""A rate for each coordinate from its past gradients, without momentum."""
+
+from gradtx.optimizers.adaptive.adadelta import ScaleByAdaDeltaState, adadelta, scale_by_adadelta
+from gradtx.optimizers.adaptive.adagrad import ScaleByRssState, adagrad, scale_by_rss
+from gradtx.optimizers.adaptive.rmsprop import (
+    ScaleByRmsState,
+    ScaleByStddevState,
+    rmsprop,
+    scale_by_rms,
+    scale_by_stddev,
+)
+
+__all__ = [
+    "ScaleByAdaDeltaState",
+    "ScaleByRmsState",
+    "ScaleByRssState",
+    "ScaleByStddevState",
+    "adadelta",
+    "adagrad",
+    "rmsprop",
+    "scale_by_adadelta",
+    "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_stddev",
+]

@@ -1,0 +1,91 @@
+"""One function of the leaves of several trees."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.errors import ArgumentTypeError, TreeMismatchError
+from gradtx.tree.arithmetic import accumulator_dtype, cast, widen
+from gradtx.tree.paths import flatten_like, is_inert, is_none, leaf_paths, type_name
+
+Row = tuple[Any, ...]
+"""An array of each tree, all at one leaf."""
+
+HINT = "make the state with init(params) from the params that the gradients belong to"
+
+
+def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) -> Any:
+    """Replace several trees by the outputs of one function of their leaves.
+
+    ``a, b = map_leaves(leaf, a, b, read=(c,))`` calls ``leaf(a_i, b_i, c_i)`` for each leaf i. Output k takes the
+    place of tree k and keeps its dtype; the trees under `read` are only read. The function sees every array in at
+    least float32 (complex64 if complex), so it does its arithmetic there whatever the storage.
+
+    Args:
+      leaf: a function of one array per tree that returns one array per tree of `trees` (a tuple if several).
+      *trees: the trees to replace. The first one decides the structure. Where it has no number (``None``, float0, which
+        is the gradient of an integer, or a PRNG key), the leaf is skipped: all trees keep what they have there.
+      read: further trees of the same structure.
+
+    Returns:
+      One tree, or a tuple of trees, like `trees`.
+
+    Raises:
+      TreeMismatchError: the structures or shapes differ, or an output does not have the shape of the leaf it replaces.
+    """
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(trees[0], is_leaf=is_none)
+    columns = [leaves]
+    columns += [flatten_like(trees[0], treedef, tree, "the state") for tree in trees[1:]]
+    columns += [flatten_like(trees[0], treedef, tree, "params") for tree in read]
+    outputs: list[Row] = []
+    for index, row in enumerate(zip(*columns, strict=True)):
+        kept = row[: len(trees)]
+        outputs.append(kept if is_inert(row[0]) else _replaced(leaf, kept, arrays_of_one_shape(trees[0], index, row)))
+    results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True)) if outputs else trees
+    return results[0] if len(trees) == 1 else results
+
+
+def _replaced(leaf: Callable[..., Any], kept: Row, row: Row) -> Row:
+    """The outputs of a leaf function, its arithmetic in accumulator dtypes, its results as they are stored."""
+    outputs = leaf(*map(widen, row))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    if len(outputs) != len(kept):
+        raise ArgumentTypeError(f"a leaf function with {len(kept)} outputs, one per tree", got=str(len(outputs)))
+    for y in outputs:
+        require_shape(y, row[0])
+    return tuple(cast(y, stored_dtype(x.dtype)) for x, y in zip(row, outputs, strict=False))
+
+
+def require_shape(y: Any, x: Any) -> None:
+    """Refuse a result that does not have the shape of the array it replaces."""
+    if jnp.shape(y) != jnp.shape(x):
+        raise TreeMismatchError(
+            f"a result of shape {list(jnp.shape(x))}",
+            got=str(list(jnp.shape(y))),
+            hint="hyperparameters are scalars here; to sweep an array of them use jax.vmap with sweep_axes(tx)",
+        )
+
+
+def stored_dtype(dtype: Any) -> Any:
+    """The dtype of a result: that of what it replaces, unless an integer could not hold it."""
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else accumulator_dtype(dtype)
+
+
+def arrays_of_one_shape(tree: Any, index: int, row: Row) -> Row:
+    """A row with numbers made arrays of one shape, or an error with the path of leaf `index` of the tree."""
+    for x in row:
+        if is_inert(x) or not jax.tree_util.all_leaves([x]):
+            at = leaf_paths(tree)[index]
+            raise TreeMismatchError("an array in every tree", got=type_name(x), at=at, hint=HINT)
+    arrays = tuple(x if isinstance(x, jax.Array) else jnp.asarray(x) for x in row)
+    for x in arrays[1:]:
+        if x.shape != arrays[0].shape:
+            shapes = (f"{a.dtype}{list(a.shape)}" for a in (arrays[0], x))
+            at = leaf_paths(tree)[index]
+            raise TreeMismatchError(
+                "updates, state and params of one shape", got=" and ".join(shapes), at=at, hint=HINT
+            )
+    return arrays
