@@ -82,7 +82,8 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
     def advance(state: TunableState, extra: dict[str, Any]) -> tuple[TunableState, dict[str, Any]]:
         return state, state.hyperparams
 
-    return with_numbers(build, dict.fromkeys(chosen, SOME_NUMBER), advance, IN_FIELD, begin, TunableState)
+    form: Form = with_numbers(build, dict.fromkeys(chosen, SOME_NUMBER), advance, IN_FIELD, begin, TunableState)
+    return form
 
 
 def _resolve(name: str, known: Iterable[str], wanted: str = "a hyperparameter") -> str:

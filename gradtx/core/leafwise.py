@@ -166,6 +166,7 @@ def leafwise(
         return entries(init_leaf(jnp.asarray(p)), len(fields), f"init_leaf to return an entry for each of {fields}")
 
     def init(params: Params) -> State:
+        treedef: Any
         leaves, treedef = jax.tree.flatten(params)
         rows = [init_entries(p) for p in leaves]
         columns = {name: treedef.unflatten([row[k] for row in rows]) for k, name in enumerate(fields)}
@@ -276,7 +277,7 @@ def _in_accumulators(
             raise
         _explain_state(form, g, s)
         raise
-    if jax.tree.structure(new) != jax.tree.structure(s) or any(map(_differ, jax.tree.leaves(new), jax.tree.leaves(s))):
+    if not _of_one_form(new, s):
         _explain_state(form, g, s)
         got = f"{_shapes(new)} for {_shapes(s)}"
         raise TreeMismatchError("a next state of a leaf with the structure and shapes of the last", got=got)
@@ -316,8 +317,11 @@ def _stored_like(y: Any, x: Any) -> Any:
     return y if jnp.issubdtype(_dtype(x), jax.dtypes.extended) else cast(y, _dtype(x))
 
 
-def _differ(y: Any, x: Any) -> bool:
-    return jnp.shape(y) != jnp.shape(x)
+def _of_one_form(a: Any, b: Any) -> bool:
+    """Whether two trees have one structure, and arrays of the same shapes."""
+    structures: Any = jax.tree.structure(a), jax.tree.structure(b)
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (a, b)]
+    return bool(structures[0] == structures[1]) and shapes[0] == shapes[1]
 
 
 def _shapes(tree: Any) -> str:
@@ -336,18 +340,14 @@ def _require_one_shape(g: Any, p: Any) -> None:
 
 def _explain_state(form: Leafwise, g: Any, s: LeafState) -> None:
     """Raise an error if the state is not one for a leaf of this shape: then this is why the leaf function failed."""
+    like: Any = jax.ShapeDtypeStruct(jnp.shape(g), _dtype(g))  # type: ignore[no-untyped-call]
     try:
-        own = jax.eval_shape(
-            lambda x: form.split(form.init(x), Outline.of(x))[0], jax.ShapeDtypeStruct(jnp.shape(g), _dtype(g))
-        )
+        own = jax.eval_shape(lambda x: form.split(form.init(x), Outline.of(x))[0], like)
     except Exception:  # a mask or a label that depends on the path of the leaf: nothing is known of its state
         return
-    if jax.tree.structure(own) != jax.tree.structure(s):
-        raise TreeMismatchError("an array in every tree", got=_shapes(s), hint=HINT)
-    for x, y in zip(jax.tree.leaves(own), jax.tree.leaves(s), strict=True):
-        if _differ(x, y):
-            got = f"{_shapes(g)} and {_shapes(y)}"
-            raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
+    if not _of_one_form(own, s):
+        got = f"an update {_shapes(g)} and a state {_shapes(s)}"
+        raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
 
 
 # --- several in one ---------------------------------------------------------------------------------------------------

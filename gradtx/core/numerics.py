@@ -50,12 +50,14 @@ def _complement_of_array_power(decay: jax.Array, count: Any) -> jax.Array:
 
 def moving_average(decay: Any, m: jax.Array, x: jax.Array) -> jax.Array:
     r""":math:`\beta\, m + (1-\beta)\, x`."""
-    return decay * m + (1 - decay) * x
+    average: jax.Array = decay * m + (1 - decay) * x
+    return average
 
 
 def moving_average_sq(decay: Any, v: jax.Array, x: jax.Array) -> jax.Array:
     r""":math:`\beta\, v + (1-\beta)\, |x|^2`, real."""
-    return decay * v + abs_sq(x, 1 - decay)
+    average: jax.Array = decay * v + abs_sq(x, 1 - decay)
+    return average
 
 
 def abs_sq(x: jax.Array, weight: Any = None) -> jax.Array:

@@ -27,12 +27,12 @@ def _is_loose(x: Any) -> bool:
 
 def _common_place(params: Params) -> Any:
     """The place for scalars beside some params; None if they have none in common."""
-    places = set()
+    places: set[Any] = set()
     for x in jax.tree.leaves(params):
         if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer) or not x.committed:
             continue
         if isinstance(x.sharding, NamedSharding):
-            places.add(NamedSharding(x.sharding.mesh, PartitionSpec()))
+            places.add(NamedSharding(x.sharding.mesh, PartitionSpec()))  # type: ignore[no-untyped-call]
         elif isinstance(x.sharding, SingleDeviceSharding):
             places.add(x.sharding)
         else:

@@ -32,7 +32,7 @@ def extras_of_member(extra: dict[str, Any], index: int) -> dict[str, Any]:
 
     Without it two members of one name would draw the same numbers. The first member gets the key as it is.
     """
-    key = extra.get("key")
+    key: Any = extra.get("key")
     return extra | {"key": jax.random.fold_in(key, index)} if index and _is_key(key) else extra
 
 

@@ -54,7 +54,8 @@ class RootDivision(NamedTuple):
         # would need a derivative of its own, which takes a tenth of the time in which the step on a ResNet is traced.
         square = square + (np.finfo(square.dtype).tiny if self.inside is None else self.inside)
         root = jnp.sqrt(square)
-        return m / (root if self.outside is None else root + self.outside)
+        ratio: jax.Array = m / (root if self.outside is None else root + self.outside)
+        return ratio
 
 
 class GuardedRootDivision(NamedTuple):

@@ -175,7 +175,7 @@ def _locating(name: str) -> Iterator[None]:
 
 def _standard_promotion() -> contextlib.AbstractContextManager[Any]:
     """JAX's ordinary promotion, in which the transformations are written; a caller may have chosen the strict one."""
-    if jax.config.jax_numpy_dtype_promotion == "standard":
+    if jax.config.jax_numpy_dtype_promotion == "standard":  # type: ignore[attr-defined]
         return contextlib.nullcontext()
     promotion: contextlib.AbstractContextManager[Any] = jax.numpy_dtype_promotion("standard")
     return promotion

@@ -104,7 +104,7 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         scalars = {"factor": _shrinking(norm, max_norm), "largest": largest}
         return ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped), scalars
 
-    def leaf(g: jax.Array, *, factor: Any, largest: Any) -> jax.Array:
+    def leaf(g: jax.Array, *, factor: Any, largest: Any) -> Any:
         return factor * _between(-largest, g, largest)
 
     return leafwise(leaf, state=ClipByGlobalNormState, init_shared=init_shared, prepare=prepare)

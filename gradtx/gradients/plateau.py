@@ -69,7 +69,7 @@ def reduce_on_plateau(
         state = plateau.update(state, **extra)
         return state, {"scale": state.value}
 
-    def leaf(g: jax.Array, *, scale: Any) -> jax.Array:
+    def leaf(g: jax.Array, *, scale: Any) -> Any:
         return scale * g
 
     return leafwise(leaf, state=PlateauState, init_shared=init_shared, prepare=prepare)

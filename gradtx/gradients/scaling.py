@@ -1,5 +1,7 @@
 """Multiplication of all updates by one number."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -24,7 +26,7 @@ def scale(step_size: Numeric) -> Form:
       Array([-1.], dtype=float32)
     """
 
-    def leaf(g: jax.Array) -> jax.Array:
+    def leaf(g: jax.Array) -> Any:
         return step_size * g
 
     return leafwise(leaf)
@@ -49,7 +51,7 @@ def scale_by_schedule(step_size_fn: Numeric) -> Form:
       Array([-0.2], dtype=float32)
     """
 
-    def leaf(g: jax.Array) -> jax.Array:
+    def leaf(g: jax.Array) -> Any:
         return step_size_fn * g
 
     return leafwise(leaf)
@@ -74,7 +76,7 @@ def scale_by_learning_rate(learning_rate: NonNegative, *, flip_sign: bool = True
     """
     rate = -learning_rate if flip_sign else learning_rate
 
-    def leaf(g: jax.Array) -> jax.Array:
+    def leaf(g: jax.Array) -> Any:
         return rate * g
 
     return leafwise(leaf)

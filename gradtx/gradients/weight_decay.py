@@ -47,7 +47,7 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> F
         require_extra(params, "params", PARAMS_HINT)
         return state, {}
 
-    def leaf(g: jax.Array, *, p: jax.Array) -> jax.Array:
+    def leaf(g: jax.Array, *, p: jax.Array) -> Any:
         return g + weight_decay * p
 
     nothing = isinstance(weight_decay, float | int) and weight_decay == 0  # then the leaves must not read the params

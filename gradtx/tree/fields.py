@@ -107,7 +107,8 @@ def _map_fields(function: Callable[[Any, str], Any], node: Any, name: str, path:
     if len(children) == 1 and children[0][1] is node:
         return node
     fields = is_named_tuple(node)
-    like_params = leaf_fields(type(node))
+    node_type: type = type(node)
+    like_params = leaf_fields(node_type)
 
     def visit(key: str, child: Any) -> Any:
         here = f"{path}/{key}" if path else key

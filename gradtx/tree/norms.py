@@ -1,6 +1,7 @@
 """Norms and inner products of whole trees, in accumulator dtype."""
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gradtx.errors import TreeMismatchError
 
@@ -19,7 +20,7 @@ def is_inert(leaf: Any) -> bool:
     if leaf is None:
         return True
     dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and (dtype == jax.dtypes.float0 or jax.dtypes.issubdtype(dtype, jax.dtypes.extended))
+    return dtype is not None and (dtype == jax.dtypes.float0 or jnp.issubdtype(dtype, jax.dtypes.extended))
 
 
 def is_function(x: Any) -> bool:

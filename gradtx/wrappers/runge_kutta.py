@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from gradtx import tree
-from gradtx.core import Pair, apply_updates, grad_function, transformation
+from gradtx.core import Form, Pair, apply_updates, grad_function, transformation
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 
@@ -83,7 +83,7 @@ def _check_tableau(a: tuple[Row, ...], b: Row) -> None:
 
 
 @transformation
-def heun(step_size: NonNegative) -> Pair:
+def heun(step_size: NonNegative) -> Form:
     r"""Heun's method: the mean of the gradient here and of the gradient after a step along it.
 
     .. math:: u = \tfrac12\big(g(p) + g(p - \eta\, g(p))\big)
@@ -110,11 +110,11 @@ def heun(step_size: NonNegative) -> Pair:
     References:
       - Heun, Neue Methoden zur approximativen Integration der Differentialgleichungen, 1900.
     """
-    return runge_kutta(step_size, a=((1.0,),), b=(0.5, 0.5)).pair
+    return runge_kutta(step_size, a=((1.0,),), b=(0.5, 0.5)).form
 
 
 @transformation
-def ralston(step_size: NonNegative) -> Pair:
+def ralston(step_size: NonNegative) -> Form:
     r"""Ralston's method, the second-order step of two stages with the least bound on its error.
 
     .. math:: u = \tfrac14 g(p) + \tfrac34 g\big(p - \tfrac23 \eta\, g(p)\big)
@@ -137,11 +137,11 @@ def ralston(step_size: NonNegative) -> Pair:
     References:
       - Ralston, Runge-Kutta methods with minimum error bounds, Mathematics of Computation 16, 1962.
     """
-    return runge_kutta(step_size, a=((2 / 3,),), b=(0.25, 0.75)).pair
+    return runge_kutta(step_size, a=((2 / 3,),), b=(0.25, 0.75)).form
 
 
 @transformation
-def rk4(step_size: NonNegative) -> Pair:
+def rk4(step_size: NonNegative) -> Form:
     r"""The classical Runge-Kutta method of fourth order.
 
     .. math::
@@ -167,4 +167,4 @@ def rk4(step_size: NonNegative) -> Pair:
     References:
       - Kutta, Beitrag zur näherungsweisen Integration totaler Differentialgleichungen, 1901.
     """
-    return runge_kutta(step_size, a=((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6)).pair
+    return runge_kutta(step_size, a=((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6)).form

@@ -92,7 +92,7 @@ def scale_by_polyak(
         rate = jnp.where(usable & jnp.isfinite(step), step, 0).astype(state.learning_rate.dtype)
         return ScaleByPolyakState(rate), {"rate": rate}
 
-    def leaf(g: jax.Array, *, rate: Any) -> jax.Array:
+    def leaf(g: jax.Array, *, rate: Any) -> Any:
         return rate * g
 
     return leafwise(leaf, state=ScaleByPolyakState, init_shared=init_shared, prepare=prepare)
