@@ -20,7 +20,7 @@ from gradtx.core.randomness import extras_of_member
 from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError, require_extra
 from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fields import leaf_fields
-from gradtx.tree.mapping import HINT, require_shape, stored_dtype
+from gradtx.tree.mapping import HINT, stored_dtype
 from gradtx.tree.paths import flatten_like, is_inert, is_none, leaf_paths, type_name
 from gradtx.tree.select import keep_selected
 from gradtx.typing import Count, EmptyState, Params, State, Updates
@@ -115,12 +115,12 @@ def leafwise(
 ) -> Leafwise:
     """A transformation from one function of a leaf.
 
-    A state class says which of its fields have an entry for each leaf: those annotated `Updates` or `Params`. The others
-    are shared by all leaves; those annotated `Count` begin at 0.
+    A state class says which of its fields have an entry for each leaf: those annotated `Updates` or `Params`. The
+    others are shared by all leaves; those annotated `Count` begin at 0.
 
     Args:
-      leaf: ``leaf(g, *entries, **scalars)`` takes the update of a leaf, then the leaf's entry of each field in order, and
-        by name the scalars of `prepare`. It returns the new update, or a tuple of it and the new entries. If it has an
+      leaf: ``leaf(g, *entries, **scalars)`` takes the update of a leaf, then the leaf's entry of each field in order,
+        and by name the scalars of `prepare`. It returns the new update, or a tuple of it and the new entries. If it has an
         argument ``p``, it gets the parameter; ``index`` is the number of the leaf, to fold into a random key.
       state: the class of the state, a named tuple.
       init_leaf: ``init_leaf(p)`` returns the entry of a leaf, or a tuple with one for each field: arrays of any shapes,
@@ -148,22 +148,14 @@ def leafwise(
       >>> tx.update(jnp.ones(2), tx.init(jnp.zeros(2)))[0]
       Array([0.5, 0.5], dtype=float32)
     """
-    fields, hints = leaf_fields(state), getattr(state, "__annotations__", {})
-    counters = [name for name, hint in hints.items() if hint == Count]
+    fields, counters = leaf_fields(state), _counters(state)
     taken = _argument_names(leaf)
     wanted = _argument_names(prepare) if prepare else frozenset()
-
-    def entries(made: Any, count: int, expected: str) -> tuple[Any, ...]:
-        if count == 1:
-            return (made,)
-        if not isinstance(made, tuple) or len(made) != count:
-            raise ArgumentTypeError(expected, got=f"a tuple of {len(made)}" if isinstance(made, tuple) else "one value")
-        return made
 
     def init_entries(p: Any) -> tuple[Any, ...]:
         if is_inert(p) or not init_leaf:
             return (None,) * len(fields)
-        return entries(init_leaf(jnp.asarray(p)), len(fields), f"init_leaf to return an entry for each of {fields}")
+        return _entries(init_leaf(jnp.asarray(p)), len(fields), f"init_leaf to return an entry for each of {fields}")
 
     def init(params: Params) -> State:
         treedef: Any
@@ -188,9 +180,8 @@ def leafwise(
     def leaf_step(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
         given = {"p": p, "index": index}
         made = leaf(g, *s, **{name: x for name, x in given.items() if name in taken}, **scalars)
-        u, *new = entries(
-            made, 1 + len(fields), f"a leaf function that returns an update and an entry for each of {fields}"
-        )
+        expected = f"a leaf function that returns an update and an entry for each of {fields}"
+        u, *new = _entries(made, 1 + len(fields), expected)
         return u, tuple(new)
 
     def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
@@ -202,6 +193,20 @@ def leafwise(
         init, prepare_step, split, leaf_step, merge,
         needs_updates="updates" in wanted, needs_params="p" in taken, stacked=stacked, state_type=state,
     )  # fmt: skip
+
+
+def _counters(state_type: type) -> list[str]:
+    """The fields of a state class that count from 0, by their annotations."""
+    return [name for name, hint in getattr(state_type, "__annotations__", {}).items() if hint == Count]
+
+
+def _entries(made: Any, count: int, expected: str) -> tuple[Any, ...]:
+    """What a function returned for each of some fields; of one field, it is that of the field."""
+    if count == 1:
+        return (made,)
+    if not isinstance(made, tuple) or len(made) != count:
+        raise ArgumentTypeError(expected, got=f"a tuple of {len(made)}" if isinstance(made, tuple) else "one value")
+    return made
 
 
 def _argument_names(function: Callable[..., Any]) -> frozenset[str]:
@@ -263,8 +268,8 @@ def _in_accumulators(
 ) -> tuple[Any, LeafState]:
     """The leaf function on arrays in accumulator dtypes and scalars in the real one of the leaf.
 
-    This is the one place in which numbers meet arrays. Without it, a float64 schedule value would raise a float32 leaf to
-    float64 in x64 mode, and under strict promotion nothing but float32 would do.
+    This is the one place in which numbers meet arrays. Without it, a float64 schedule value would raise a float32 leaf
+    to float64 in x64 mode, and under strict promotion nothing but float32 would do.
     """
     _require_one_shape(g, p)
     real = _real_dtype((g, s, p))
@@ -272,20 +277,13 @@ def _in_accumulators(
         with jax.numpy_dtype_promotion("standard"):
             given = _computed_in(real, (scalars, s))
             u, new = form.leaf(given[0], index, _widened(real, g), given[1], _widened(real, p))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, GradtxError):
-            raise
+    except (TypeError, ValueError):
         _explain_state(form, g, s)
         raise
     if not _of_one_form(new, s):
         _explain_state(form, g, s)
         got = f"{_shapes(new)} for {_shapes(s)}"
         raise TreeMismatchError("a next state of a leaf with the structure and shapes of the last", got=got)
-    try:
-        require_shape(u, g)
-    except TreeMismatchError:
-        _explain_state(form, g, s)
-        raise
     return cast(u, stored_dtype(_dtype(g))), jax.tree.map(_stored_like, new, s)
 
 
@@ -464,7 +462,7 @@ def selected(
 def inside(
     form: Leafwise, wrap: Callable[[State], State], unwrap: Callable[[State], State], state_type: type
 ) -> Leafwise:
-    """A leafwise transformation whose state lies in another one: ``wrap(state)``, of which ``unwrap`` is the inverse."""
+    """A leafwise transformation whose state lies in another: ``wrap(state)``, of which ``unwrap`` is the inverse."""
 
     def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
         inner, scalars = form.prepare(updates, unwrap(state), params, extra)

@@ -17,6 +17,7 @@ from gradtx.core.schedule import Schedule, as_schedule
 from gradtx.core.scheduled import following
 from gradtx.core.value import Value, check_arguments, nested_values, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
+from gradtx.tree.mapping import require_shape
 from gradtx.tree.paths import type_name
 from gradtx.typing import EmptyState, Params, State, Updates
 
@@ -90,9 +91,11 @@ class GradientTransformation(Value):
                 self._check_state(state)
                 return form.prepare(updates, state, params, extra)
 
-        def leaf(*args: Any) -> tuple[Any, Any]:
+        def leaf(scalars: Any, index: Any, g: Any, s: Any, p: Any) -> tuple[Any, Any]:
             with _locating(name), jax.named_scope(name):
-                return form.leaf(*args)
+                u, s = form.leaf(scalars, index, g, s, p)
+                require_shape(u, g)
+                return u, s
 
         return dataclasses.replace(form, init=self.init, prepare=prepare, leaf=leaf)
 

@@ -1,38 +1,29 @@
-"""Leaf functions of a chain joined: how many calls a step has, and that nothing but their number changes."""
+"""Leafwise transformations: how many programs and calls a step has, and that nothing but their number changes."""
 
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import gradtx
-from gradtx import tree
+from gradtx.core.leafwise import groups
+from gradtx.typing import Count, Updates
 
 PARAMS = {f"layer{i}": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)} for i in range(4)}
 GRADS = jax.tree.map(lambda p: 3 * p - 1, PARAMS)
 
 
-def calls(tx: Any, params: Any = PARAMS) -> list[str]:
-    """The names of the shared calls of an update that return arrays of a leaf's size."""
+def calls(tx: Any, params: Any = PARAMS) -> int:
+    """How many calls of leaf functions an update has."""
     program = jax.make_jaxpr(tx.update)(params, tx.init(params), params)
-    return [
-        eqn.params["name"]
-        for eqn in program.eqns
-        if eqn.primitive.name in ("jit", "pjit") and any(v.aval.ndim for v in eqn.outvars)
-    ]
-
-
-def count(primitive: str, program: Any) -> int:
-    """How often a program has a primitive; those of a call, as often as it is called."""
-    inside = [x.jaxpr for eqn in program.eqns for x in eqn.params.values() if hasattr(x, "jaxpr")]
-    own = sum(eqn.primitive.name == primitive for eqn in program.eqns)
-    return own + sum(count(primitive, p) for p in inside)
+    return sum(eqn.primitive.name in ("jit", "pjit") and any(v.aval.ndim for v in eqn.outvars) for eqn in program.eqns)
 
 
 def agree(tx: Any, params: Any = PARAMS, grads: Any = GRADS, steps: int = 3) -> None:
-    """Assert that a step under `jit`, where calls are joined, does what it does without, where they are not."""
+    """Assert that a step under `jit` does what it does without."""
     jitted, eager = tx.init(params), tx.init(params)
     for _ in range(steps):
         expected, eager = tx.update(grads, eager, params)
@@ -42,101 +33,85 @@ def agree(tx: Any, params: Any = PARAMS, grads: Any = GRADS, steps: int = 3) -> 
         assert all(isinstance(x, jax.Array) for x in jax.tree.leaves((got, jitted)))
 
 
-def test_a_layer_is_one_call_however_long_the_chain():
+def plain(function: Any) -> Any:
+    """A transformation that is not leafwise."""
+    return gradtx.from_functions(lambda params: (), lambda u, s, params=None: (jax.tree.map(function, u), s))
+
+
+def test_a_leaf_is_one_call_however_long_the_chain():
     schedule = gradtx.cosine_decay_schedule(1e-3, 100)
     tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(schedule), gradtx.trace(0.5))
-    members = ["clip_by_global_norm", "scale_by_adam", "add_decayed_weights", "scale_by_learning_rate", "trace"]
-    assert calls(tx) == ["_and_".join(members)] * 4
+    assert calls(tx) == 8
     agree(tx)
 
 
-def test_kinds_of_which_there_are_not_equally_many_are_called_apart():
-    params = {**PARAMS, "norm": jnp.ones(2)}  # five vectors, four matrices
-    assert len(calls(gradtx.adam(1e-3), params)) == 9
-    agree(gradtx.adam(1e-3), params, params)
+def test_leaves_of_one_shape_and_dtype_share_a_trace():
+    traced = []
+
+    @gradtx.transformation
+    def test_only_noting():
+        def leaf(g):
+            traced.append(g.shape)
+            return g
+
+        return gradtx.leafwise(leaf)
+
+    tx = gradtx.chain(gradtx.scale(2.0), test_only_noting())
+    jax.make_jaxpr(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    assert sorted(traced) == [(2,), (3, 2)]
+    tx.update(GRADS, tx.init(PARAMS), PARAMS)
+    jax.vmap(lambda g: tx.update(g, tx.init(PARAMS), PARAMS)[0])(jax.tree.map(lambda g: jnp.stack([g, g]), GRADS))
+    assert len(traced) == 2
 
 
-def test_a_kind_is_divided_between_two_others_if_that_saves_calls():
-    def leaves(**counts):
-        shapes = {"a": (2,), "b": (3,), "c": (4,)}
-        return {f"{kind}{i}": jnp.full(shapes[kind], i + 1.0) for kind, n in counts.items() for i in range(n)}
-
-    for params, expected in ((leaves(a=5, b=4, c=9), 5 + 4), (leaves(a=4, b=8), 4), (leaves(a=3, b=6), 3 + 6)):
-        assert len(calls(gradtx.adam(1e-3), params)) == expected
-        agree(gradtx.adam(1e-3), params, jax.tree.map(lambda p: 2 - p, params))
-
-
-def test_a_leaf_alone_of_its_kind_needs_no_call():
-    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
-    assert calls(gradtx.adamw(1e-3), params) == []
-    agree(gradtx.adamw(1e-3), params, params)
-
-
-def test_short_functions_are_joined_only_when_there_are_several():
-    assert calls(gradtx.scale(2.0)) == []
-    assert calls(gradtx.chain(gradtx.scale(2.0), gradtx.scale(0.5))) == []
-    assert calls(gradtx.chain(*[gradtx.scale(2.0)] * 3)) == ["scale"] * 4
-
-
-def test_a_norm_in_the_middle_does_not_make_calls_twice():
-    tx = gradtx.chain(gradtx.scale_by_adam(), gradtx.clip_by_global_norm(1.0), gradtx.scale(-1.0))
-    program = jax.make_jaxpr(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
-    assert count("sqrt", program) == len(jax.tree.leaves(PARAMS)) + 1
+def test_a_member_that_looks_at_the_updates_begins_a_group():
+    clip, adam, scale = gradtx.clip_by_global_norm(1.0), gradtx.scale_by_adam(), gradtx.scale(-1.0)
+    forms = [tx.leafwise for tx in (adam, clip, scale, plain(jnp.sin), scale, adam)]
+    assert groups(forms) == [[0], [1, 2], [3], [4, 5]]
+    tx = gradtx.chain(adam, clip, scale, plain(jnp.sin), scale, adam)
+    assert tx.leafwise is None
+    assert calls(gradtx.chain(adam, clip, scale)) == 16
     agree(tx)
 
 
-def test_a_member_that_does_not_declare_it_gets_arrays():
-    @gradtx.transformation
-    def test_only_sine():
-        def update(updates, state, params=None, **extra):
-            assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(updates))
-            return jax.tree.map(jnp.sin, updates), state
-
-        return lambda params: gradtx.EmptyState(), update
-
-    tx = gradtx.chain(gradtx.scale_by_adam(), test_only_sine(), gradtx.trace(0.9), gradtx.scale(-1.0))
-    assert calls(tx) == ["scale_by_adam"] * 4 + ["trace_and_scale"] * 4
+@pytest.mark.parametrize(
+    "tx",
+    [
+        gradtx.adam(gradtx.cosine_decay_schedule(0.1, 10), b1=lambda step: 0.9 - 0.1 * (step == 0)),
+        gradtx.tunable(gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1))),
+        gradtx.adam(jnp.array(0.1)),
+        gradtx.masked(gradtx.adam(0.1), "*kernel"),
+        gradtx.masked(gradtx.chain(gradtx.clip_by_global_norm(0.1), gradtx.sgd(0.1)), "*bias", unselected="freeze"),
+        gradtx.partition(
+            {
+                "*kernel": gradtx.chain(
+                    gradtx.clip_by_global_norm(0.1), gradtx.adamw(gradtx.linear_schedule(0.1, 0, 9))
+                ),
+                "*": gradtx.sgd(0.1, momentum=0.9),
+            }
+        ),
+        gradtx.partition({"*kernel": gradtx.sgd(0.1), "*": gradtx.chain(gradtx.trace(0.9), plain(jnp.cos))}),
+        gradtx.named_chain(("clip", gradtx.clip(0.5)), ("freeze", gradtx.freeze("layer0*"))),
+        gradtx.adamw(0.1, weight_decay=0.5, mask=lambda p: jax.tree.map(lambda x: jnp.ndim(x) > 1, p)),
+    ],
+)
+def test_what_holds_leafwise_members_is_leafwise(tx):
+    inner = [
+        x for x in jax.tree.leaves(tx.arguments, is_leaf=lambda x: hasattr(x, "leafwise")) if hasattr(x, "leafwise")
+    ]
+    assert (tx.leafwise is not None) == all(member.leafwise is not None for member in inner)
     agree(tx)
+    # In a chain it is joined with its neighbours, and does what it does alone.
+    chained = gradtx.chain(tx, gradtx.scale(0.5))
+    alone = tx.update(GRADS, tx.init(PARAMS), PARAMS)[0]
+    together = chained.update(GRADS, chained.init(PARAMS), PARAMS)[0]
+    chex.assert_trees_all_close(together, jax.tree.map(lambda u: 0.5 * u, alone), rtol=1e-6)
 
 
-def test_its_own_use_of_map_leaves_gives_arrays_too():
-    @gradtx.transformation
-    def test_only_sine_of_half():
-        def update(updates, state, params=None, **extra):
-            half = tree.map_leaves(lambda g: 0.5 * g, updates)
-            return jax.tree.map(jnp.sin, half), state
-
-        return lambda params: gradtx.EmptyState(), update
-
-    agree(gradtx.chain(gradtx.scale_by_adam(), test_only_sine_of_half(), gradtx.scale(-1.0)))
-
-
-def test_apart_from_a_program_nothing_is_joined_as_it_would_be_compiled_each_time():
-    seen = []
-
-    @gradtx.transformation
-    def test_only_square():
-        @tree.fusible
-        def update(updates, state, params=None, **extra):
-            def leaf(g):
-                seen.append(g.shape)
-                return g * g
-
-            return tree.map_leaves(leaf, updates), state
-
-        return lambda params: gradtx.EmptyState(), update
-
-    tx = gradtx.chain(gradtx.scale(2.0), test_only_square(), gradtx.scale(0.5))
-
-    def update(grads):
-        return tx.update(grads, tx.init(PARAMS), PARAMS)[0]
-
-    twice = jax.tree.map(lambda g: jnp.stack([g, -g]), GRADS)
-    for function, grads in ((jax.vmap(update), twice), (lambda grads: jax.linearize(update, grads)[0], GRADS)):
-        for compiled, calls in ((jax.jit(function), 2), (function, 8)):
-            seen.clear()
-            chex.assert_trees_all_close(compiled(grads), jax.tree.map(lambda g: 2 * g * g, grads), rtol=1e-6)
-            assert len(seen) == calls
+def test_a_norm_in_the_middle_of_a_chain_is_that_of_what_comes_there():
+    tx = gradtx.chain(gradtx.scale(0.5), gradtx.clip_by_global_norm(1e3), gradtx.scale(-1.0))
+    _, state = jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(state[1].norm, 0.5 * gradtx.global_norm(GRADS), rtol=1e-6)
 
 
 @pytest.mark.parametrize("wrapper", [jax.jit, jax.checkpoint])
@@ -145,48 +120,93 @@ def test_a_wrapped_update_gets_arrays(wrapper):
     agree(gradtx.chain(gradtx.scale_by_adam(), gradtx.from_functions(inner.init, wrapper(inner.update)), inner))
 
 
-class Kept(NamedTuple):
-    before: Any
-    after: Any
+class Uneven(NamedTuple):
+    count: Count
+    rows: Updates
+    pair: Updates
+    largest: jax.Array
 
 
 @gradtx.transformation
-def keeping():
-    """Both the updates that come and those that go are kept in the state."""
+def uneven():
+    """State of other shapes than the leaf: the means of rows, and a pair of a code and a key; and shared state."""
 
-    @tree.fusible
-    def update(updates, state, params=None, **extra):
-        after = tree.map_leaves(lambda g: 2 * g, updates)
-        return after, Kept(updates, after)
+    def init_leaf(p):
+        rows = jnp.zeros(p.shape[:-1]) if p.ndim > 1 else None
+        return rows, {"code": jnp.zeros((), jnp.int8), "key": jax.random.key(0)}
 
-    return lambda params: Kept(tree.zeros_like(params), tree.zeros_like(params)), update
+    def prepare(state, updates, *, scale=1.0):
+        largest = gradtx.global_norm(updates)
+        return state._replace(count=state.count + 1, largest=largest), {"scale": scale}
+
+    def leaf(g, rows, pair, *, p, index, scale):
+        rows = None if rows is None else rows + jnp.mean(g, axis=-1)
+        key = jax.random.fold_in(pair["key"], index)
+        return scale * g + 0 * p, rows, {"code": pair["code"] + jnp.int8(index), "key": key}
+
+    return gradtx.leafwise(
+        leaf, state=Uneven, init_leaf=init_leaf, init_shared=lambda params: {"largest": jnp.zeros(())}, prepare=prepare
+    )
 
 
-def test_what_is_kept_in_a_state_is_an_array_also_when_it_was_passed_on():
-    tx = gradtx.chain(gradtx.scale(3.0), keeping(), gradtx.clip_by_global_norm(1.0), keeping(), gradtx.scale(0.5))
-    agree(tx)
-    _, state = jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
-    chex.assert_trees_all_close(state[1].before, jax.tree.map(lambda g: 3 * g, GRADS))
-    chex.assert_trees_all_close(state[1].after, jax.tree.map(lambda g: 6 * g, GRADS))
+@pytest.mark.parametrize("run", [lambda f: f, jax.jit])
+def test_state_of_other_shapes_than_the_leaf(run):
+    params = {"a": jnp.ones((3, 2), jnp.bfloat16), "b": jnp.ones(2), "c": None, "d": jnp.ones((3, 2))}
+    tx = gradtx.chain(gradtx.masked(uneven(), {"a": True, "b": True, "c": None, "d": False}), gradtx.scale(2.0))
+    state = tx.init(params)
+    updates, after = run(tx.update)(params, state, params, scale=3.0)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+    inner = after[0].inner_state
+    assert (inner.count, inner.rows["a"].tolist(), inner.rows["b"]) == (1, [1.0, 1.0, 1.0], None)
+    assert [int(inner.pair[k]["code"]) for k in "ab"] == [0, 1]
+    assert inner.pair["a"]["key"] != inner.pair["b"]["key"]
+    assert inner.largest == np.sqrt(8, dtype=np.float32)
+    assert {k: None if u is None else float(u.ravel()[0]) for k, u in updates.items()} == {
+        "a": 6,
+        "b": 6,
+        "c": None,
+        "d": 2,
+    }
 
 
-def test_two_trees_of_updates_may_meet_again():
+def test_equal_shapes_may_be_stacked():
+    seen = []
+
     @gradtx.transformation
-    def test_only_difference():
-        @tree.fusible
-        def update(updates, state, params=None, **extra):
-            one = tree.map_leaves(lambda g: 3 * g, updates)
-            other = tree.map_leaves(lambda p: 0.5 * p, params)
-            return tree.map_leaves(lambda a, b: a - b, one, read=(other,)), state
+    def test_only_stacked():
+        def leaf(g, m, *, index):
+            seen.append(g.shape)
+            return g @ jnp.ones((2, 2)) + index if g.ndim == 2 else g, m + g
 
-        return lambda params: gradtx.EmptyState(), update
+        return gradtx.leafwise(leaf, state=gradtx.TraceState, init_leaf=jnp.zeros_like, stacked=True)
 
-    agree(gradtx.chain(gradtx.scale(2.0), test_only_difference(), gradtx.scale(-1.0)))
-
-
-def test_a_mask_may_be_a_function_of_the_updates():
-    tx = gradtx.adamw(1e-3, weight_decay=0.5, mask=lambda p: jax.tree.map(lambda x: jnp.ndim(x) > 1, p))
+    tx = gradtx.chain(gradtx.scale(1.0), test_only_stacked(), gradtx.scale(1.0))
     agree(tx)
+    updates, state = jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    # Leaves are numbered in the order of the tree: bias, kernel, bias, kernel.
+    assert [updates[f"layer{i}"]["kernel"][0, 0].item() for i in range(4)] == [4 + 1, 4 + 3, 4 + 5, 4 + 7]
+    chex.assert_trees_all_equal(state[1].trace, GRADS)
+    program = str(jax.make_jaxpr(tx.update)(GRADS, tx.init(PARAMS), PARAMS))
+    assert program.count("dot_general") == 1
+    with_mask = gradtx.masked(tx.transforms[1], "*kernel")
+    agree(with_mask)
+
+
+def test_scalars_of_a_step_may_be_of_any_kind():
+    @gradtx.transformation
+    def test_only_scalars(factor: gradtx.Numeric = 2.0):
+        def prepare(state):
+            return state, {"numbers": {"half": 0.5, "none": None, "flag": True}, "key": jax.random.key(1)}
+
+        def leaf(g, *, numbers, key):
+            noise = 0 * jax.random.normal(key, g.shape, g.dtype)
+            return jnp.where(numbers["flag"], factor * numbers["half"] * g + noise, 0)
+
+        return gradtx.leafwise(leaf, prepare=prepare)
+
+    for tx in (test_only_scalars(), test_only_scalars(jnp.float32(2)), test_only_scalars(lambda step: 2.0)):
+        chex.assert_trees_all_close(tx.update(GRADS, tx.init(PARAMS))[0], GRADS)
+        agree(tx)
 
 
 def test_absent_leaves_and_numbers():
@@ -197,22 +217,19 @@ def test_absent_leaves_and_numbers():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "complex64"])
-def test_between_members_updates_have_the_dtype_they_came_with(dtype):
+def test_updates_leave_a_group_in_the_dtype_they_came_with(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
     seen = []
-
-    @gradtx.transformation
-    def test_only_watch():
-        @tree.fusible
-        def update(updates, state, params=None, **extra):
-            seen.extend((x.dtype, x.shape, x.ndim, x.size) for x in jax.tree.leaves(updates))
-            return updates, state
-
-        return lambda params: gradtx.EmptyState(), update
-
-    tx = gradtx.chain(gradtx.scale_by_adam(), test_only_watch(), gradtx.scale(-1.0))
+    watch = plain(lambda u: seen.append((u.dtype, u.shape)) or u)
+    tx = gradtx.chain(gradtx.scale_by_adam(), watch, gradtx.scale(-1.0))
     jax.make_jaxpr(tx.update)(params, tx.init(params), params)
-    assert seen == [(jnp.dtype(dtype), (2,), 1, 2), (jnp.dtype(dtype), (3, 2), 2, 6)] * 4
+    assert seen == [(jnp.dtype(dtype), (2,)), (jnp.dtype(dtype), (3, 2))] * 4
+
+
+def test_a_group_rounds_once():
+    grads = {"w": jnp.array([1.0, 3.0], jnp.bfloat16)}
+    tx = gradtx.chain(gradtx.scale(1 / 3), gradtx.scale(3.0))
+    assert tx.update(grads, tx.init(grads))[0]["w"].tolist() == [1.0, 3.0]
 
 
 def test_derivatives_and_batches():
@@ -232,18 +249,40 @@ def test_derivatives_and_batches():
 def test_an_error_in_a_leaf_function_names_the_member_and_the_leaf():
     @gradtx.transformation
     def test_only_wrong():
-        @tree.fusible
-        def update(updates, state, params=None, **extra):
-            return tree.map_leaves(lambda g: jnp.sum(g), updates), state
-
-        return lambda params: gradtx.EmptyState(), update
+        return gradtx.leafwise(lambda g: jnp.sum(g))
 
     tx = gradtx.chain(gradtx.scale_by_adam(), test_only_wrong(), gradtx.scale(-1.0))
     message = r"gradtx.test_only_wrong: expected a result of shape \[2\], got \[\] at \['layer0'\]\['bias'\]"
-    with pytest.raises(gradtx.errors.TreeMismatchError, match=message):
-        jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
-    # The failed trace leaves nothing behind.
-    agree(gradtx.chain(gradtx.scale_by_adam(), gradtx.scale(-1.0)))
+    for run in (jax.jit, lambda f: f):
+        with pytest.raises(gradtx.errors.TreeMismatchError, match=message):
+            run(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
+    agree(gradtx.chain(gradtx.scale_by_adam(), gradtx.scale(-1.0)))  # the failed trace leaves nothing behind
+
+
+def test_a_state_of_other_params_is_an_error_that_names_the_leaf():
+    tx = gradtx.chain(gradtx.clip(1.0), gradtx.adam(0.1))
+    other = tx.init(jax.tree.map(lambda p: p[..., :1], PARAMS))
+    with pytest.raises(
+        gradtx.errors.TreeMismatchError, match=r"of one shape.*at \['layer0'\]\['bias'\]; make the state"
+    ):
+        jax.jit(tx.update)(GRADS, other, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "expected"),
+    [
+        (lambda g, m: g, "a leaf function that returns an update and an entry for each of"),
+        (lambda g, m: (g, m, m), "got a tuple of 3"),
+        (lambda g, m: (g, jnp.sum(m)), "a next state of a leaf with the structure and shapes of the last"),
+    ],
+)
+def test_a_leaf_function_that_returns_something_else(leaf, expected):
+    @gradtx.transformation
+    def test_only_returning():
+        return gradtx.leafwise(leaf, state=gradtx.TraceState, init_leaf=jnp.zeros_like)
+
+    with pytest.raises(gradtx.errors.GradtxError, match=expected):
+        test_only_returning().update(GRADS, test_only_returning().init(PARAMS))
 
 
 def test_scopes_name_the_members():
@@ -252,8 +291,3 @@ def test_scopes_name_the_members():
     text = lowered.compile().as_text()
     for member in ("scale_by_adam", "add_decayed_weights", "scale_by_learning_rate"):
         assert f"/{member}/" in text
-
-
-def test_settle_leaves_other_trees_alone():
-    nodes = {"a": 1.5, "b": None, "c": "text"}
-    assert tree.settle(nodes) == nodes
