@@ -185,6 +185,8 @@ def leafwise(
         return u, tuple(new)
 
     def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
+        if not fields:
+            return state
         return state._replace(
             **{name: outline.treedef.unflatten([row[k] for row in rows]) for k, name in enumerate(fields)}
         )

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.leafwise import Leafwise, update_leaves
+from gradtx.core.leafwise import Leafwise, Outline, update_leaves
 from gradtx.core.placement import placed_with
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
@@ -97,7 +97,11 @@ class GradientTransformation(Value):
                 require_shape(u, g)
                 return u, s
 
-        return dataclasses.replace(form, init=self.init, prepare=prepare, leaf=leaf)
+        def split(state: State, outline: Outline) -> list[Any]:
+            with _locating(name):
+                return form.split(state, outline)
+
+        return dataclasses.replace(form, init=self.init, prepare=prepare, split=split, leaf=leaf)
 
     @functools.cached_property
     def _state_type(self) -> type:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.errors import ArgumentTypeError, TreeMismatchError
+from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast, widen
 from gradtx.tree.paths import flatten_like, is_inert, is_none, leaf_paths, type_name
 
@@ -43,17 +43,24 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) 
     outputs: list[Row] = []
     for index, row in enumerate(zip(*columns, strict=True)):
         kept = row[: len(trees)]
-        outputs.append(kept if is_inert(row[0]) else _replaced(leaf, kept, arrays_of_one_shape(trees[0], index, row)))
+        if is_inert(row[0]):
+            outputs.append(kept)
+            continue
+        try:
+            outputs.append(_replaced(leaf, len(trees), arrays_of_one_shape(trees[0], index, row)))
+        except GradtxError as error:
+            error.at = error.at or leaf_paths(trees[0])[index]
+            raise
     results = tuple(treedef.unflatten(column) for column in zip(*outputs, strict=True)) if outputs else trees
     return results[0] if len(trees) == 1 else results
 
 
-def _replaced(leaf: Callable[..., Any], kept: Row, row: Row) -> Row:
+def _replaced(leaf: Callable[..., Any], kept: int, row: Row) -> Row:
     """The outputs of a leaf function, its arithmetic in accumulator dtypes, its results as they are stored."""
     outputs = leaf(*map(widen, row))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    if len(outputs) != len(kept):
-        raise ArgumentTypeError(f"a leaf function with {len(kept)} outputs, one per tree", got=str(len(outputs)))
+    if len(outputs) != kept:
+        raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
     for y in outputs:
         require_shape(y, row[0])
     return tuple(cast(y, stored_dtype(x.dtype)) for x, y in zip(row, outputs, strict=False))

@@ -16,7 +16,7 @@ CHOSEN = {"dense": {"kernel": True, "bias": False}, "none": None}
 
 MASKS = {
     "glob": "*/kernel",
-    "globs": ("x", "dense/k*"),
+    "globs": ("*kernel", "dense/k*"),
     "tree": CHOSEN,
     "prefix": {"dense": CHOSEN["dense"], "none": None},
     "arrays": {"dense": {"kernel": np.array(True), "bias": np.False_}, "none": None},

@@ -28,13 +28,23 @@ def test_the_sum(jit):
         ("float32", "bfloat16"),
         ("complex64", "complex64"),
         ("float8_e4m3fn", "float32"),
-        ("int32", "float32"),
     ],
 )
 def test_parameters_keep_their_dtype(dtype, update):
     moved = apply_updates(jnp.ones(2, dtype), jnp.full(2, 2.0, update))
     assert moved.dtype == jnp.dtype(dtype)
     assert moved.astype(jnp.complex64).tolist() == [3.0, 3.0]
+
+
+def test_whole_numbers_and_keys_do_not_move():
+    # Rounded, 10 would become 9 at the first step of -0.1, and 5 after five of them.
+    params = {"steps": jnp.full(2, 10), "flag": jnp.array(True), "key": jax.random.key(0), "w": jnp.ones(2)}
+    updates = {"steps": jnp.full(2, -0.1), "flag": jnp.ones(()), "key": None, "w": jnp.ones(2)}
+    moved = apply_updates(params, updates)
+    assert (moved["steps"].tolist(), moved["steps"].dtype) == ([10, 10], jnp.int32)
+    assert moved["flag"].dtype == bool
+    assert moved["key"] == params["key"]
+    assert moved["w"].tolist() == [2.0, 2.0]
 
 
 def test_double_precision(x64):

@@ -230,5 +230,5 @@ def test_adaptive_grad_clip_needs_params():
         unit_clip(jnp.ones(2), None)
     assert str(error.value) == (
         "gradtx.adaptive_grad_clip: expected update(..., params=...), got no params; "
-        "their norms are the measure: tx.update(grads, state, params)"
+        "pass them third: tx.update(grads, state, params)"
     )

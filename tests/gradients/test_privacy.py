@@ -104,7 +104,7 @@ def test_groups_of_a_partition_draw_different_noise():
     group = gradtx.differentially_private_aggregate(1.0, 1.0)
     tx, zeros = gradtx.partition({"a": group, "b": group}), {"a": jnp.zeros((1, 50)), "b": jnp.zeros((1, 50))}
     update, _ = tx.update(zeros, tx.init(zeros), key=KEY)
-    jax.tree.map(np.testing.assert_array_equal, update, aggregate(zeros, 1.0, 1.0))
+    np.testing.assert_array_equal(update["a"], aggregate(zeros, 1.0, 1.0)["a"])  # the first group has the key as it is
     assert abs(np.corrcoef(update["a"], update["b"])[0, 1]) < 0.6
 
 

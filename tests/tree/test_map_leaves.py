@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from gradtx import tree
-from gradtx.errors import ArgumentTypeError, TreeMismatchError
 from gradtx.typing import MaskedNode
 
 
@@ -168,59 +167,6 @@ def test_containers_are_kept(traced):
         chex.assert_trees_all_equal(out, jax.tree.map(lambda x: 2 * x, node))
 
 
-def count_traces(leaves, **options):
-    traces = []
-
-    def leaf(g, m):
-        traces.append(g.shape)
-        return g + m, m
-
-    jax.jit(lambda g, m: tree.map_leaves(leaf, g, m, **options)).lower(leaves, tree.zeros_accumulator(leaves))
-    return len(traces)
-
-
-def test_traced_once_for_each_shape_and_dtype():
-    assert count_traces([jnp.ones(3)] * 50) == 1
-    assert count_traces([jnp.ones(3)] * 50 + [jnp.ones((3, 1))] * 50) == 2
-    assert count_traces([jnp.ones(3)] * 50 + [jnp.ones(3, jnp.bfloat16)] * 50) == 2
-    assert count_traces([jnp.ones(n) for n in range(10)]) == 10
-
-
-def test_short_functions_may_be_repeated_instead_of_shared():
-    assert count_traces([jnp.ones(3)] * 5, share=False) == 5
-    leaves = [jnp.ones((2, 3))] * 4
-    program = jax.make_jaxpr(lambda g: tree.map_leaves(lambda g: g * g, g, share=False))(leaves)
-    assert [str(e.primitive) for e in program.eqns] == ["mul"] * 4
-
-
-def test_traced_once_under_grad_and_vmap_in_a_program_and_never_apart_from_one():
-    traces = []
-
-    def leaf(g):
-        traces.append(g.shape)
-        return g * g
-
-    def total(leaves):
-        return sum(jnp.sum(x) for x in tree.map_leaves(leaf, leaves))
-
-    leaves = [jnp.ones(3)] * 20
-
-    def batched(leaves):
-        return jax.vmap(lambda leaves: tree.map_leaves(leaf, leaves))(leaves)
-
-    for function, operands, results in (
-        (jax.grad(total), leaves, [2 * jnp.ones(3)] * 20),
-        (batched, [jnp.full((4, 3), 3.0)] * 20, [jnp.full((4, 3), 9.0)] * 20),
-    ):
-        traces.clear()
-        chex.assert_trees_all_equal(jax.jit(function)(operands), results)
-        assert len(traces) == 1
-        # By themselves they do operations one by one, and a function made for the occasion would be compiled each time.
-        traces.clear()
-        chex.assert_trees_all_equal(function(operands), results)
-        assert len(traces) == 20
-
-
 def test_eager_calls_compile_nothing():
     def leaf(g):
         assert not isinstance(g, jax.core.Tracer)
@@ -249,49 +195,5 @@ def test_the_leaf_function_may_close_over_traced_values():
     chex.assert_trees_all_equal(out, [jnp.full(2, 0.5)] * 3)
 
 
-def test_with_operands_some_eager_leaves_make_a_program_whatever_the_numbers():
-    traces = []
-
-    def leaf(g, m, factor):
-        traces.append(g.shape)
-        return factor * g, g + m
-
-    leaves = [jnp.full(3, i + 1.0) for i in range(20)] + [jnp.full((2, 2), 3.0)]
-    for factor in (2.0, 5.0, jnp.float32(7.0)):
-        expected = [float(factor) * x for x in leaves], [2 * x for x in leaves]
-        chex.assert_trees_all_equal(tree.map_leaves(leaf, leaves, leaves, operands=(factor,)), expected)
-        step = lambda g, factor: tree.map_leaves(leaf, g, g, operands=(factor,))  # noqa: E731
-        chex.assert_trees_all_equal(jax.jit(step)(leaves, factor), expected)
-    traces.clear()
-    tree.map_leaves(leaf, leaves, leaves, operands=(11.0,))
-    assert not traces
-    tree.map_leaves(leaf, leaves[:17], leaves[:17], operands=(11.0,))
-    assert len(traces) == 1  # two programs for eight are there, and one is needed for one leaf
-
-
-def test_operands_on_absent_leaves_numbers_and_narrow_dtypes():
-    leaves = {"n": None, "f": np.zeros(2, jax.dtypes.float0), "x": jnp.ones(2, jnp.bfloat16), "y": 3, "z": jnp.zeros(0)}
-    result = tree.map_leaves(scaled_for_test, leaves, operands=(0.1,))
-    assert (result["n"], result["f"] is leaves["f"]) == (None, True)
-    assert (result["x"].dtype, result["y"].dtype, result["z"].shape) == (jnp.bfloat16, jnp.float32, (0,))
-    assert result["x"].tolist() == jnp.full(2, 0.1, jnp.bfloat16).tolist()
-    assert result["y"].item() == np.float32(0.1) * 3
-
-
 def scaled_for_test(g, factor):
     return factor * g
-
-
-def test_operands_may_be_traced_where_leaves_are_not():
-    batched = jax.vmap(lambda factor: tree.map_leaves(scaled_for_test, [jnp.ones(2)], operands=(factor,)))
-    chex.assert_trees_all_equal(batched(jnp.array([1.0, 2.0])), [jnp.array([[1.0, 1.0], [2.0, 2.0]])])
-    assert jax.grad(lambda f: tree.map_leaves(scaled_for_test, jnp.float32(3.0), operands=(f,)))(2.0).item() == 3.0
-
-
-def test_with_operands_mistakes_are_named_alike():
-    for operands in ((), (1.0,)):
-        leaf = (lambda g, *_: jnp.sum(g)) if operands else (lambda g: jnp.sum(g))
-        with pytest.raises(TreeMismatchError, match=r"at \['b'\]"):
-            tree.map_leaves(leaf, {"a": jnp.ones(()), "b": jnp.ones(2)}, operands=operands)
-        with pytest.raises(ArgumentTypeError, match="a leaf function with 1 output"):
-            tree.map_leaves(lambda g, *_: (g, g), jnp.ones(2), operands=operands)

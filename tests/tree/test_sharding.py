@@ -37,10 +37,11 @@ for name, accumulate in accumulators.items():
 def step(g, m):
     return tree.map_leaves(lambda g, m: (g * 2, m + 1), g, m)
 
-def scaled(g, factor):
-    return factor * g
+import gradtx
 
-assert same(tree.map_leaves(scaled, params, operands=(2.0,)), params)
+assert same(tree.map_leaves(lambda g: 2.0 * g, params), params)
+tx = gradtx.chain(gradtx.trace(0.9), gradtx.scale(2.0))
+assert same(tx.update(params, tx.init(params))[0], params)
 
 del params["elsewhere"]  # one compiled program runs on one set of devices
 moments = tree.zeros_accumulator(params)
