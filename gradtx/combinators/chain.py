@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradtx.core import Form, GradientTransformation, as_transformation, transformation
-from gradtx.core.leafwise import groups, joined, update_leaves
+from gradtx.core.leafwise import LeafState, Leafwise, Outline, Scalars, update_leaves
 from gradtx.core.randomness import extras_of_member
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
@@ -125,3 +125,62 @@ def _in_order(
         return updates, pack(states)
 
     return init, update
+
+
+def joined(
+    members: Sequence[Leafwise],
+    pack: Callable[[Sequence[State]], State],
+    unpack: Callable[[State], Sequence[State]],
+    first: int = 0,
+) -> Leafwise:
+    """Leafwise transformations one after another as one, whose leaf function calls theirs.
+
+    Only the first may look at the updates.
+
+    Args:
+      members: the transformations, in order.
+      pack: makes the state of those of the members.
+      unpack: the states of the members in order, or an error if it is the state of something else.
+      first: the place of the first of them in the chain.
+    """
+
+    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
+        pairs = [
+            m.prepare(updates, s, params, extras_of_member(extra, first + k))
+            for k, (m, s) in enumerate(zip(members, unpack(state), strict=True))
+        ]
+        return pack([state for state, _ in pairs]), tuple(scalars for _, scalars in pairs)
+
+    def split(state: State, outline: Outline) -> list[LeafState]:
+        columns = [m.split(s, outline) for m, s in zip(members, unpack(state), strict=True)]
+        return list(zip(*columns, strict=True)) if columns else [()] * outline.treedef.num_leaves
+
+    def leaf(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
+        new = []
+        for member, numbers, part in zip(members, scalars, s, strict=True):
+            g, part = member.leaf(numbers, index, g, part, p)
+            new.append(part)
+        return g, tuple(new)
+
+    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
+        pairs = enumerate(zip(members, unpack(state), strict=True))
+        return pack([m.merge(s, outline, [row[k] for row in rows]) for k, (m, s) in pairs])
+
+    return Leafwise(
+        lambda params: pack([m.init(params) for m in members]), prepare, split, leaf, merge,
+        needs_updates=any(m.needs_updates for m in members), needs_params=any(m.needs_params for m in members),
+        stacked=any(m.stacked for m in members),
+    )  # fmt: skip
+
+
+def groups(members: Sequence[Leafwise | None]) -> list[list[int]]:
+    """The places of a chain's members, those together that can be joined; ``None`` is a member that is not leafwise."""
+    found: list[list[int]] = []
+    for i, member in enumerate(members):
+        before = members[found[-1][-1]] if found else None
+        joins = member and before and not (member.needs_updates or member.stacked or before.stacked)
+        if joins:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import Form, GradientTransformation, as_transformation, leafwise, select_extras, transformation
-from gradtx.core.leafwise import Leafwise, inside, selected
+from gradtx.core.leafwise import Leafwise, selected
 from gradtx.typing import Mask, Params, State, Updates
 
 
@@ -58,7 +58,7 @@ def masked(
     if member.leafwise and not member.leafwise.stacked:
         otherwise = jnp.zeros_like if unselected == "freeze" else lambda g: g
         form = selected(_without_whole_updates(member.leafwise), choose, otherwise, choose_at_init)
-        return inside(form, MaskedState, lambda state: state.inner_state, MaskedState)
+        return _in_masked_state(form)
 
     def init(params: Params) -> MaskedState:
         return MaskedState(member.init(tree.keep_selected(params, choose_at_init(params))))
@@ -84,6 +84,23 @@ def _without_whole_updates(form: Leafwise) -> Leafwise:
         return form.prepare(updates, state, params, {k: x for k, x in extra.items() if k != "whole_updates"})
 
     return dataclasses.replace(form, prepare=prepare)
+
+
+def _in_masked_state(form: Leafwise) -> Leafwise:
+    """The same, with its state inside of a `MaskedState`."""
+
+    def prepare(updates: Updates, state: MaskedState, params: Params, extra: dict[str, Any]) -> tuple[MaskedState, Any]:
+        inner_state, scalars = form.prepare(updates, state.inner_state, params, extra)
+        return MaskedState(inner_state), scalars
+
+    return dataclasses.replace(
+        form,
+        init=lambda params: MaskedState(form.init(params)),
+        prepare=prepare,
+        split=lambda state, outline: form.split(state.inner_state, outline),
+        merge=lambda state, outline, rows: MaskedState(form.merge(state.inner_state, outline, rows)),
+        state_type=MaskedState,
+    )
 
 
 @transformation

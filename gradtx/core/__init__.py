@@ -30,13 +30,6 @@ from gradtx.core.randomness import member_key
 from gradtx.core.registry import Factory, alias, aliases, lookup, registry
 from gradtx.core.roots import divide_by_root, one_for_zero, safe_sqrt, with_eps
 from gradtx.core.schedule import Schedule, Stateful, as_float, as_number, as_schedule, custom_schedule, schedule
-from gradtx.core.schedule_arithmetic import (
-    add_schedules,
-    constant_schedule,
-    divide_schedules,
-    multiply_schedules,
-    subtract_schedules,
-)
 from gradtx.core.scheduled import ScheduledState
 from gradtx.core.text import from_config, parse, to_config
 from gradtx.core.transformation import (
@@ -71,7 +64,6 @@ __all__ = [
     "Value",
     "abs_sq",
     "accepting_extras",
-    "add_schedules",
     "alias",
     "aliases",
     "apply_updates",
@@ -83,10 +75,8 @@ __all__ = [
     "as_transformation",
     "complement_of_power",
     "cond",
-    "constant_schedule",
     "custom_schedule",
     "divide_by_root",
-    "divide_schedules",
     "expand",
     "from_config",
     "from_functions",
@@ -99,7 +89,6 @@ __all__ = [
     "member_key",
     "moving_average",
     "moving_average_sq",
-    "multiply_schedules",
     "one_for_zero",
     "optimizer",
     "parse",
@@ -110,7 +99,6 @@ __all__ = [
     "schedule",
     "select_extras",
     "set_hyperparams",
-    "subtract_schedules",
     "sweep_axes",
     "to_config",
     "transformation",

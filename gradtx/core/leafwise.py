@@ -8,7 +8,7 @@ kept, placed and stacked leaf by leaf, and one `jax.jit` of the function serves 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.evaluation import select_extras
-from gradtx.core.randomness import extras_of_member
 from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError, require_extra
 from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fields import leaf_fields
@@ -120,8 +119,8 @@ def leafwise(
 
     Args:
       leaf: ``leaf(g, *entries, **scalars)`` takes the update of a leaf, then the leaf's entry of each field in order,
-        and by name the scalars of `prepare`. It returns the new update, or a tuple of it and the new entries. If it has an
-        argument ``p``, it gets the parameter; ``index`` is the number of the leaf, to fold into a random key.
+        and by name the scalars of `prepare`. It returns the new update, or a tuple of it and the new entries. If it has
+        an argument ``p``, it gets the parameter; ``index`` is the number of the leaf, to fold into a random key.
       state: the class of the state, a named tuple.
       init_leaf: ``init_leaf(p)`` returns the entry of a leaf, or a tuple with one for each field: arrays of any shapes,
         or small trees of them. It must not return `p` itself, but may return a copy.
@@ -350,66 +349,7 @@ def _explain_state(form: Leafwise, g: Any, s: LeafState) -> None:
         raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
 
 
-# --- several in one ---------------------------------------------------------------------------------------------------
-
-
-def joined(
-    members: Sequence[Leafwise],
-    pack: Callable[[Sequence[State]], State],
-    unpack: Callable[[State], Sequence[State]],
-    first: int = 0,
-) -> Leafwise:
-    """Leafwise transformations one after another as one, whose leaf function calls theirs.
-
-    Only the first may look at the updates.
-
-    Args:
-      members: the transformations, in order.
-      pack: makes the state of those of the members.
-      unpack: the states of the members in order, or an error if it is the state of something else.
-      first: the place of the first of them in the chain.
-    """
-
-    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
-        pairs = [
-            m.prepare(updates, s, params, extras_of_member(extra, first + k))
-            for k, (m, s) in enumerate(zip(members, unpack(state), strict=True))
-        ]
-        return pack([state for state, _ in pairs]), tuple(scalars for _, scalars in pairs)
-
-    def split(state: State, outline: Outline) -> list[LeafState]:
-        columns = [m.split(s, outline) for m, s in zip(members, unpack(state), strict=True)]
-        return list(zip(*columns, strict=True)) if columns else [()] * outline.treedef.num_leaves
-
-    def leaf(scalars: Scalars, index: Any, g: Any, s: LeafState, p: Any) -> tuple[Any, LeafState]:
-        new = []
-        for member, numbers, part in zip(members, scalars, s, strict=True):
-            g, part = member.leaf(numbers, index, g, part, p)
-            new.append(part)
-        return g, tuple(new)
-
-    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
-        pairs = enumerate(zip(members, unpack(state), strict=True))
-        return pack([m.merge(s, outline, [row[k] for row in rows]) for k, (m, s) in pairs])
-
-    return Leafwise(
-        lambda params: pack([m.init(params) for m in members]), prepare, split, leaf, merge,
-        needs_updates=any(m.needs_updates for m in members), needs_params=any(m.needs_params for m in members),
-        stacked=any(m.stacked for m in members),
-    )  # fmt: skip
-
-
-def groups(members: Sequence[Leafwise | None]) -> list[list[int]]:
-    """The places of a chain's members, those together that can be joined; ``None`` is a member that is not leafwise."""
-    found: list[list[int]] = []
-    for i, member in enumerate(members):
-        before = members[found[-1][-1]] if found else None
-        joins = member and before and not (member.needs_updates or member.stacked or before.stacked)
-        if joins:
-            found[-1].append(i)
-        else:
-            found.append([i])
-    return found
+# --- on some of the leaves --------------------------------------------------------------------------------------------
 
 
 @jax.tree_util.register_dataclass
@@ -459,22 +399,3 @@ def selected(
         return form.merge(state, outline, [row.state for row in rows])
 
     return dataclasses.replace(form, init=init, prepare=prepare, split=split, leaf=leaf, merge=merge)
-
-
-def inside(
-    form: Leafwise, wrap: Callable[[State], State], unwrap: Callable[[State], State], state_type: type
-) -> Leafwise:
-    """A leafwise transformation whose state lies in another: ``wrap(state)``, of which ``unwrap`` is the inverse."""
-
-    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
-        inner, scalars = form.prepare(updates, unwrap(state), params, extra)
-        return wrap(inner), scalars
-
-    return dataclasses.replace(
-        form,
-        init=lambda params: wrap(form.init(params)),
-        prepare=prepare,
-        split=lambda state, outline: form.split(unwrap(state), outline),
-        merge=lambda state, outline, rows: wrap(form.merge(unwrap(state), outline, rows)),
-        state_type=state_type,
-    )

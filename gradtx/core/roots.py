@@ -80,7 +80,8 @@ class GuardedRootDivision(NamedTuple):
         limits = np.finfo(total.dtype)
         least = limits.tiny / limits.eps**2  # the root of the least number there is, is larger
         total = total + (total < least).astype(total.dtype)
-        return m / (total if self.mu_weight is None else self.mu_weight * total)
+        ratio: jax.Array = m / (total if self.mu_weight is None else self.mu_weight * total)
+        return ratio
 
 
 def divide_by_root(

@@ -1,6 +1,12 @@
 """Numbers that change from step to step: a topic a file, with everything built from `core.schedule`."""
 
-from gradtx.core import constant_schedule
+from gradtx.schedules.arithmetic import (
+    add_schedules,
+    constant_schedule,
+    divide_schedules,
+    multiply_schedules,
+    subtract_schedules,
+)
 from gradtx.schedules.compose import join_schedules
 from gradtx.schedules.cyclic import cosine_onecycle_schedule, linear_onecycle_schedule, sgdr_schedule
 from gradtx.schedules.decay import (
@@ -24,15 +30,18 @@ from gradtx.schedules.warmup import (
 __all__ = [
     "PlateauSettings",
     "PlateauState",
+    "add_schedules",
     "constant_schedule",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
     "debiased_decay",
+    "divide_schedules",
     "exponential_decay",
     "inverse_time_decay",
     "join_schedules",
     "linear_onecycle_schedule",
     "linear_schedule",
+    "multiply_schedules",
     "natural_exp_decay",
     "observe",
     "piecewise_constant_schedule",
@@ -40,6 +49,7 @@ __all__ = [
     "plateau_schedule",
     "polynomial_schedule",
     "sgdr_schedule",
+    "subtract_schedules",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",

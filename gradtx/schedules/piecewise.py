@@ -6,8 +6,9 @@ import operator
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gradtx.core import Schedule, constant_schedule, schedule
+from gradtx.core import Schedule, schedule
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.schedules.arithmetic import constant_schedule
 from gradtx.schedules.compose import join_schedules
 from gradtx.schedules.decay import SHAPES, Shape, transition
 from gradtx.typing import NonNegative, Numeric

@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from gradtx.core import Schedule, constant_schedule, schedule
+from gradtx.core import Schedule, schedule
 from gradtx.errors import ArgumentValueError
+from gradtx.schedules.arithmetic import constant_schedule
 from gradtx.schedules.compose import exceeds, join_schedules
 from gradtx.schedules.decay import SHAPES, cosine_transition, exponential_decay, linear_schedule, transition
 from gradtx.typing import NonNegative, Numeric

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx
-from gradtx.core.leafwise import groups
+from gradtx.combinators.chain import groups
 from gradtx.typing import Count, Updates
 
 PARAMS = {f"layer{i}": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)} for i in range(4)}

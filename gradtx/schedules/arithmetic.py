@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.schedule import Schedule, Stateful, as_number, schedule
+from gradtx.core import Schedule, Stateful, as_number, schedule
 from gradtx.typing import Numeric, Operand
 
 
