@@ -239,11 +239,16 @@ def _run_one_by_one(
 ) -> None:
     """Replace the updates and states of leaves by the new ones."""
     for i in moving:
-        try:
-            gs[i], ss[i] = form.call(scalars, np.int32(i), gs[i], ss[i], ps[i])
-        except GradtxError as error:
-            error.at = error.at or leaf_paths(outline.tree)[i]
-            raise
+        gs[i], ss[i] = _called(form.call, outline, i, scalars, np.int32(i), gs[i], ss[i], ps[i])
+
+
+def _called(call: Callable[..., Any], outline: Outline, index: int, *args: Any) -> Any:
+    """The result of a leaf function, or its error with the path of the leaf."""
+    try:
+        return call(*args)
+    except GradtxError as error:
+        error.at = error.at or leaf_paths(outline.tree)[index]
+        raise
 
 
 def _run_stacked(
@@ -259,7 +264,8 @@ def _run_stacked(
             _run_one_by_one(form, scalars, outline, alike, gs, ss, ps)
             continue
         rows = [(np.int32(i), gs[i], ss[i], ps[i]) for i in alike]
-        made = form.call_stacked(scalars, *jax.tree.map(lambda *xs: jnp.stack(xs), *rows))
+        stacks = jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
+        made = _called(form.call_stacked, outline, alike[0], scalars, *stacks)
         for k, i in enumerate(alike):
             gs[i], ss[i] = jax.tree.map(lambda x, k=k: x[k], made)
 

@@ -1,0 +1,1 @@
+"""Methods of other kinds than those the package has, sketched to prove the form in which transformations are said."""
