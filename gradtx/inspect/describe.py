@@ -14,7 +14,17 @@ import numpy as np
 from gradtx.core import GradientTransformation, Schedule
 from gradtx.core.value import same, show
 from gradtx.inspect.metrics import metrics
-from gradtx.inspect.parts import Bytes, Member, Path, Seen, is_transformation, look, members, schedules_of, tally
+from gradtx.inspect.parts import (
+    Bytes,
+    Member,
+    Path,
+    Seen,
+    is_transformation,
+    members,
+    schedules_of,
+    seen_by_members,
+    tally,
+)
 from gradtx.inspect.words import in_words, number
 from gradtx.schedules import PlateauState
 from gradtx.tree.fields import find_nodes
@@ -166,7 +176,7 @@ def _of_transformation(tx: Any, params: Params | None) -> Description:
     notes = _schedules(rows)
     if params is None:
         return Description((), ("transformation",), tuple((_cell(row),) for row in rows), notes)
-    seen = look(tx, params)
+    seen = seen_by_members(tx, params)
     whole = tally(params)
     total, leaves = seen[()], len(jax.tree.leaves(params))
     cells = tuple((_cell(row), *_costs(row, seen, leaves)) for row in rows)

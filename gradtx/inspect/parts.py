@@ -102,7 +102,7 @@ def tally(node: Any) -> Bytes:
     return count
 
 
-def look(tx: Any, params: Params) -> dict[Path, Seen]:
+def seen_by_members(tx: Any, params: Params) -> dict[Path, Seen]:
     """What a transformation and each of its members sees of some params, and keeps. Nothing is allocated.
 
     The transformation is initialised on shapes, with each member wrapped to note what it is given and what it returns:

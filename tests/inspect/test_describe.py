@@ -13,7 +13,7 @@ from rich.console import Console
 
 import gradtx
 from gradtx.inspect.describe import Member, _rows
-from gradtx.inspect.parts import look, tally
+from gradtx.inspect.parts import seen_by_members, tally
 from tests.conformance.cases import TRANSFORMATIONS
 
 PARAMS = {"dense": {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}, "scale": jnp.ones(())}
@@ -135,7 +135,7 @@ def test_foreign_transformations_are_counted_unopened():
 def test_what_members_keep_adds_up_to_the_whole_state(name):
     tx = TRANSFORMATIONS[name]
     params = {"dense": PARAMS["dense"]}
-    seen = look(tx, params)
+    seen = seen_by_members(tx, params)
     assert seen[()].state == tally(jax.eval_shape(tx.init, params))
     for row in _rows(Member((), "", tx), "", ""):
         assert row.member.path in seen
