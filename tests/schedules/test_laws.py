@@ -54,8 +54,8 @@ def test_there_is_an_example_of_every_schedule():
 
 
 SOURCE = "gradtx.schedules."
-ELSEWHERE = {"plateau_schedule", "subtract_schedules", "divide_schedules"}
-"""Schedules with tests of their own: one that observes, and the inverses of sums and products."""
+ELSEWHERE = {"plateau_schedule", "constant_schedule", "subtract_schedules", "divide_schedules"}
+"""Schedules with tests of their own: one that observes, one that does not change, and the inverses of sums and products."""
 
 
 @every
