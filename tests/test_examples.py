@@ -12,6 +12,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 CLAIMS = {
     "accumulation.py": (r"after 300 steps are \de-0[5-9] apart", 1),
+    "factored.py": (r"4810 parameters, 276 numbers of state", 1),
     "freezing.py": (r"step  150 .* moved by 0\.00 .*\nstep  400 .* moved by 0\.[1-9]", 1),
     "look_twice.py": (r"test accuracy", 4),
     "plateau.py": (r"learning rate now", 3),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gradtx
@@ -56,6 +57,36 @@ def without_schedule(inner: gradtx.GradientTransformation, learning_rate: NonNeg
     return gradtx.chain(inner, averaging_steps(learning_rate, b1))
 
 
+@gradtx.transformation
+def from_iterate(inner: gradtx.GradientTransformation, learning_rate: NonNegative, b1: Fraction = 0.9):
+    """The same around a direction whose parameter is z, not y: where the decay is that of the iterate."""
+    form = inner.leafwise
+    steps = averaging_steps(learning_rate, b1).leafwise
+
+    def init(params):
+        return steps.init(params), form.init(params)
+
+    def prepare(updates, state, params, extra):
+        outer, c = steps.prepare(updates, state[0], params, extra)
+        within, scalars = form.prepare(updates, state[1], state[0].z, extra)
+        return (outer, within), (c, scalars)
+
+    def split(state, outline):
+        return list(zip(steps.split(state[0], outline), form.split(state[1], outline), strict=True))
+
+    def leaf(scalars, index, g, s, p):
+        (z,) = s[0]
+        n, within = form.leaf(scalars[1], index, g, s[1], z)
+        u, outer = steps.leaf(scalars[0], index, n, s[0], p)
+        return u, (outer, within)
+
+    def merge(state, outline, rows):
+        outer, within = ([row[k] for row in rows] for k in (0, 1))
+        return steps.merge(state[0], outline, outer), form.merge(state[1], outline, within)
+
+    return gradtx.Leafwise(init, prepare, split, leaf, merge, needs_updates=form.needs_updates, needs_params=True)
+
+
 def average(state: Any, y: Any, b1: float = 0.9) -> Any:
     """The params to evaluate, x, of those in hand."""
     return tree.map_leaves(lambda y, z: y + (1 - 1 / b1) * (z - y), y, read=(tree.get_field(state, "z"),))
@@ -67,14 +98,15 @@ def average(state: Any, y: Any, b1: float = 0.9) -> Any:
 class Reference:
     """Defazio et al. 2024, algorithm 1 with Adam, a leaf: x, y and z as they are."""
 
-    def __init__(self, rate: float | None = None) -> None:
+    def __init__(self, *, decay_of_iterate: bool = False) -> None:
+        self.decay_of_iterate = decay_of_iterate
         self.t, self.v, self.weight, self.largest, self.z, self.x = 0, 0.0, 0.0, 0.0, None, None
 
     def __call__(self, g: Any, y: Any, rate: float) -> Any:
         self.z, self.x = (y, y) if self.t == 0 else (self.z, self.x)
         self.t += 1
         self.v = 0.999 * self.v + 0.001 * g**2
-        n = g / (np.sqrt(self.v / (1 - 0.999**self.t)) + 1e-8) + DECAY * y
+        n = g / (np.sqrt(self.v / (1 - 0.999**self.t)) + 1e-8) + DECAY * (self.z if self.decay_of_iterate else y)
         self.largest = max(self.largest, rate)
         self.weight += self.largest**2
         c = self.largest**2 / self.weight
@@ -113,3 +145,21 @@ def test_it_runs_everywhere():
 
     assert make(0.1).leafwise is not None
     check(make, Reference)
+
+
+def test_the_inner_transformation_may_see_other_params_than_the_user_s():
+    def make(rate):
+        return gradtx.chain(gradtx.clip_by_global_norm(CLIP), from_iterate(adam_direction(), falling(rate)))
+
+    assert make(0.1).leafwise is not None
+    check(make, lambda: Reference(decay_of_iterate=True))
+
+
+def test_a_direction_that_is_not_leafwise_will_do():
+    params = {"w": jnp.linspace(-1.0, 1.0, 6)}
+    plain = optax.scale_by_adam(b1=0.0)
+    updates = [
+        tx.update(params, tx.init(params), params)[0]["w"]
+        for tx in (without_schedule(plain, 0.1), without_schedule(gradtx.scale_by_adam(b1=0.0), 0.1))
+    ]
+    np.testing.assert_allclose(*updates, rtol=1e-5)
