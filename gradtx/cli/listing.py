@@ -28,7 +28,7 @@ KINDS = ("optimizer", "transformation", "schedule")
 def print_registry(out: Console) -> None:
     """Print every entry by kind and family: name and one line."""
     factories = gradtx.registry().values()
-    width = max(len(factory.name) for factory in factories)
+    width = max(len(factory.key) for factory in factories)
     for kind in KINDS:
         of_kind = [factory for factory in factories if factory.kind == kind]
         out.print(Text(f"{kind}s ({len(of_kind)})", style="bold"))
@@ -44,7 +44,7 @@ def _family(family: str, factories: Iterable[Factory], width: int) -> Table:
     table.add_column()
     table.add_row(Text(family, style="dim"), "")
     for factory in factories:
-        table.add_row(Text(f"  {factory.name}", style="cyan"), Text(plain(factory.summary)))
+        table.add_row(Text(f"  {factory.key}", style="cyan"), Text(plain(factory.summary)))
     return table
 
 
@@ -59,7 +59,7 @@ def print_entry(name: str, out: Console) -> None:
     out.print(Text(f"{factory.kind}, family {factory.family}", style="dim"))
     out.print(_arguments(factory) if factory.arguments else "")
     out.print(Text(plain(inspect.getdoc(factory.function) or factory.summary)))
-    other = [alias for alias, target in gradtx.aliases().items() if target == factory.name]
+    other = [alias for alias, target in gradtx.aliases().items() if target == factory.key]
     if other:
         out.print()
         out.print(Text(f"Also known as: {', '.join(other)}"))

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
+from gradtx.tree.fields import one_level
+from gradtx.tree.paths import is_function
 from gradtx.tree.select import check_flags, is_glob
 from gradtx.typing import Range
 
@@ -162,6 +164,10 @@ def unchecked_ranges() -> Iterator[None]:
 
 def check(argument: Argument, value: Any) -> Any:
     """The value of an argument in the form it is kept in, or an error that names argument, bound and value."""
+    return keep(argument, _check(argument, value))
+
+
+def _check(argument: Argument, value: Any) -> Any:
     if value is None and (argument.optional or argument.default is None):
         return None
     if argument.mapping:
@@ -182,7 +188,7 @@ def check(argument: Argument, value: Any) -> Any:
 
 
 def _check_numbers(argument: Argument, value: Any) -> Any:
-    """The numbers in a container, which is copied: the value is not to change with it."""
+    """The numbers in a container."""
 
     def visit(name: str, x: Any) -> Any:
         if isinstance(x, Mapping):
@@ -205,7 +211,7 @@ def _check_number(name: str, bounds: Range | None, value: Any, alternatives: str
     ):
         wanted = f"{name} to be a number in {bounds}{alternatives}"
         hint = "write it without quotes, and in YAML with a point: 1.0e-3" if _is_numeral(value) else ""
-        raise ArgumentTypeError(wanted, got=f"{_brief(value)} ({type(value).__name__})", hint=hint)
+        raise ArgumentTypeError(wanted, got=f"{brief(value)} ({type(value).__name__})", hint=hint)
     if hasattr(value, "dtype") and not (
         jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
     ):
@@ -223,7 +229,7 @@ def _is_numeral(value: Any) -> bool:
         return False
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
     """The repr on one line, cut where it is long: arguments in the wrong place may be whole trees."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -254,7 +260,7 @@ def _check_kind(name: str, kind: type, value: Any) -> Any:
 
 
 def _check_mask(name: str, value: Any) -> Any:
-    if not callable(value) and not is_glob(value):
+    if not is_function(value) and not is_glob(value):
         check_flags(value, f"{name} to be True or False at each leaf, a function or globs")
     return value
 
@@ -270,3 +276,62 @@ def _check_dtype(name: str, value: Any) -> str:
     if value is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ArgumentTypeError(wanted, got="None" if value is None else str(dtype))
     return str(dtype)
+
+
+# --- keeping ----------------------------------------------------------------------------------------------------------
+
+
+def keep(argument: Argument, value: Any) -> Any:
+    """The argument as a value keeps it: the same, but nothing the caller may change later.
+
+    Containers, trees and NumPy arrays are copied, with their types. Where it is no number of the transformation, a
+    scalar array is a Python scalar: ``True`` and ``np.True_`` are equal, and without this their hashes would differ.
+    """
+    return _kept(value, scalars=argument.range is None)
+
+
+PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of arguments that are what they are."""
+
+ARRAYS = (np.ndarray, np.generic, jax.Array)
+"""Arrays and NumPy's scalars; other objects may have a dtype too, a Flax layer for one."""
+
+
+def _kept(x: Any, scalars: bool) -> Any:
+    if type(x) in PLAIN or is_value(x):
+        return x
+    if isinstance(x, ARRAYS):
+        return _kept_array(x, scalars)
+    if isinstance(x, set):
+        return frozenset(x)
+    if type(x) in (list, tuple):
+        return type(x)(_kept(element, scalars) for element in x)
+    if type(x) is dict:
+        return {k: _kept(element, scalars) for k, element in x.items()}
+    if is_function(x) or jax.tree_util.all_leaves([x]):
+        return _kept_leaf(x, scalars)
+    children, treedef = one_level(x)
+    return treedef.unflatten([_kept(child, scalars) for _, child in children])
+
+
+def _kept_array(x: Any, scalars: bool) -> Any:
+    if isinstance(x, jax.core.Tracer):
+        return x
+    if scalars and x.ndim == 0 and (x.dtype == jnp.bool_ or jnp.issubdtype(x.dtype, np.number)):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        x = np.array(x)
+        x.flags.writeable = False
+    return x
+
+
+def _kept_leaf(x: Any, scalars: bool) -> Any:
+    """What is no tree to JAX: functions and objects as they are, mappings and lists of other classes as plain ones."""
+    if isinstance(x, Mapping):
+        return {k: _kept(element, scalars) for k, element in x.items()}
+    return [_kept(element, scalars) for element in x] if isinstance(x, list) else x
+
+
+def is_value(x: Any) -> bool:
+    """Whether it is a transformation or a schedule, which never changes; a factory is none."""
+    return hasattr(x, "factory") and hasattr(x, "arguments")

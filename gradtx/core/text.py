@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.registry import lookup, registry
+from gradtx.core.arguments import brief, is_value
+from gradtx.core.registry import is_registered, lookup
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 
 # --- constructor text -------------------------------------------------------------------------------------------------
@@ -21,7 +22,7 @@ def parse(text: str) -> Any:
     Args:
       text: a call of a registered factory whose arguments are literals or such calls, for example
         ``"chain(clip_by_global_norm(1.0), adamw(exponential_decay(1e-3, 100, 0.9)))"``. ``array([...], 'float32')``,
-        ``inf`` and ``nan`` are understood too.
+        ``inf`` and ``nan`` are understood too. A factory of another package may be called ``package.module.name``.
 
     Returns:
       A `GradientTransformation` or a `Schedule`.
@@ -77,9 +78,18 @@ def _evaluate(text: str, node: ast.AST) -> Any:
             return [_evaluate(text, element) for element in elements]
         case ast.Dict(keys=keys, values=values) if None not in keys:
             return _mapping((_evaluate(text, k), _evaluate(text, v)) for k, v in zip(keys, values, strict=True) if k)
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            return _call(text, node, name, args, keywords)
+        case ast.Call(func=called, args=args, keywords=keywords) if path := _dotted_name(called):
+            return _call(text, node, path, args, keywords)
     raise _refused(text, node)
+
+
+def _dotted_name(node: ast.AST) -> str:
+    """The text of a name such as ``adam`` or ``package.module.name``; nothing of any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _call(text: str, node: ast.Call, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
@@ -133,9 +143,15 @@ def from_config(config: dict[str, Any]) -> Any:
         if not isinstance(config, dict) or "name" not in config:
             raise ArgumentTypeError('a config {"name": ..., "arguments": {...}}', got=_quote(repr(config)))
         return _from_entry(config, "config")
+    except RecursionError:
+        raise _too_deep("a config", "from_config") from None
     except GradtxError as error:
         error.locate("from_config")
         raise
+
+
+def _too_deep(expected: str, origin: str) -> ArgumentValueError:
+    return ArgumentValueError(f"{expected} of some depth", got="one that is nested too deeply", origin=origin)
 
 
 def _from_entry(entry: Any, at: str) -> Any:
@@ -165,6 +181,9 @@ def _from_call(name: str, given: Any, at: str) -> Any:
     factory = lookup(name)
     if not isinstance(given, dict):
         raise ArgumentTypeError("arguments as a mapping", got=type(given).__name__, at=f"{at}.{name}")
+    unnamed = [key for key in given if not isinstance(key, str)]
+    if unnamed:
+        raise ArgumentTypeError("arguments by name", got=f"the key {brief(unnamed[0])}", at=f"{at}.{name}")
     arguments = {key: _from_entry(value, f"{at}.{name}.{key}") for key, value in given.items()}
     return factory.call(factory.make, arguments)
 
@@ -173,24 +192,30 @@ def to_config(value: Any) -> dict[str, Any]:
     """A value as plain nested dicts fit for JSON and YAML, with every argument, defaults too.
 
     ``{"name": "adam", "arguments": {"learning_rate": 0.001, "b1": 0.9, ...}}``; arrays, tuples and dicts become
-    ``{"array": ..., "dtype": ...}``, ``{"tuple": [...]}`` and ``{"dict": [[key, value], ...]}``.
+    ``{"array": ..., "dtype": ...}``, ``{"tuple": [...]}`` and ``{"dict": [[key, value], ...]}``. A factory that is
+    defined outside of gradtx goes by ``package.module.name``: it stays the same one if gradtx adds another of its name.
 
     Raises:
       ArgumentTypeError: an argument is a traced value, a function or another object that no text describes.
     """
-    if not (hasattr(value, "factory") and hasattr(value, "arguments")):
+    if not is_value(value):
         raise ArgumentTypeError("a transformation or schedule", got=repr(value), origin="to_config")
-    entry: dict[str, Any] = _to_entry(value, "config")
+    try:
+        entry: dict[str, Any] = _to_entry(value, "config")
+    except RecursionError:
+        raise _too_deep("a value", "to_config") from None
     return entry
 
 
 def _to_entry(value: Any, at: str) -> Any:
-    if hasattr(value, "factory") and hasattr(value, "arguments"):
+    if is_value(value):
         factory, name = value.factory, value.factory.name
-        if registry().get(name) is not factory:
-            raise ArgumentTypeError("a registered factory", got=f"the local {name!r}", at=at, origin="to_config")
+        if not is_registered(factory):
+            local = "<locals>" in factory.function.__qualname__
+            got = f"the local {name!r}" if local else f"{name!r}, which its module has defined again since"
+            raise ArgumentTypeError("a registered factory", got=got, at=at, origin="to_config")
         arguments = {key: _to_entry(x, f"{at}.{name}.{key}") for key, x in value.arguments.items()}
-        return {"name": name, "arguments": arguments}
+        return {"name": factory.key, "arguments": arguments}
     match value:
         case float() if not math.isfinite(value):
             return {"float": str(value)}

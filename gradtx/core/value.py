@@ -1,16 +1,27 @@
 """Values: objects that remember which factory made them, and with which arguments."""
 
+import copy
 import functools
-from collections.abc import Iterable, Iterator
-from typing import Any, Self
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core import arguments as argument_rules
-from gradtx.core.registry import Factory
-from gradtx.errors import GradtxError
+from gradtx.core.arguments import ARRAYS, PLAIN
+from gradtx.core.registry import Factory, is_registered, lookup, shown_name
+from gradtx.errors import ArgumentTypeError, GradtxError
+from gradtx.tree.fields import one_level
+from gradtx.tree.paths import is_function
+
+_classes: dict[str, type["Value"]] = {}
+"""The classes of values by name, for pickles."""
+
+
+AnyValue = TypeVar("AnyValue", bound="Value")
 
 
 class Value:
@@ -23,10 +34,12 @@ class Value:
 
     factory: Factory
     arguments: dict[str, Any]
+    _unflattened = False
 
     __array_ufunc__ = None  # NumPy numbers and arrays leave ``number * schedule`` to the schedule
 
     def __init_subclass__(cls) -> None:
+        _classes.setdefault(cls.__name__, cls)
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, functools.partial(unflatten, cls), flatten)
 
     @classmethod
@@ -67,7 +80,7 @@ class Value:
                 shown.append(show(value))
             elif not same(value, argument.default):
                 shown.append(f"{name}={show(value)}")
-        return f"{self.factory.name}({', '.join(shown)})"
+        return f"{shown_name(self.factory)}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Value):
@@ -77,12 +90,20 @@ class Value:
     def __hash__(self) -> int:
         return hash(flatten(self)[1])
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        # JAX's arrays are copied: they may be donated. Functions are not: the copy of a compiled one is another one.
+        children, structure = _split(self)
+        copies = [x if isinstance(x, np.ndarray) else copy.deepcopy(x, memo) for _, x in children]
+        copied = unflatten(type(self), structure, copies)
+        copied.__dict__["_unflattened"] = self._unflattened
+        return copied
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.factory.make, self.arguments)
-
-
-def _rebuild(cls: type[Value], make: Any, arguments: dict[str, Any]) -> Value:
-    return cls.of(make.factory, arguments)
+        kind = type(self).__name__ if _classes[type(self).__name__] is type(self) else type(self)
+        return _rebuild, (kind, reference(self.factory), self.arguments, at_default(self), self._unflattened)
 
 
 def nested_values(argument: Any) -> Iterator[Value]:
@@ -111,29 +132,94 @@ def check_arguments(factory: Factory, args: tuple[Any, ...], kwargs: dict[str, A
         raise
 
 
+# --- copies and pickles -----------------------------------------------------------------------------------------------
+
+
+def reference(factory: Factory) -> Any:
+    """What a pickle holds for a factory: the name of gradtx's own, so that its module may move; else the function.
+
+    A function goes by its module, which loading a pickle imports: what it registers is then there.
+    """
+    return factory.name if factory.key == factory.name and is_registered(factory) else factory.make
+
+
+def _rebuild(
+    kind: Any, reference: Any, arguments: dict[str, Any], at_default: Sequence[str] = (), unflattened: bool = False
+) -> Value:
+    """The value in a pickle, perhaps of an older version. Pickles name this function: it keeps its place and arguments.
+
+    The first versions wrote three of them, with the class itself and the function of the factory.
+    """
+    factory = _referred(reference)
+    current = _current(factory, arguments, at_default)
+    kept = {name: argument_rules.keep(factory.arguments[name], x) for name, x in current.items()}
+    value = (_classes[kind] if isinstance(kind, str) else kind).of(factory, kept)
+    value.__dict__["_unflattened"] = unflattened
+    return value
+
+
+def _referred(reference: Any) -> Factory:
+    factory: Factory = lookup(reference) if isinstance(reference, str) else reference.factory
+    return factory
+
+
+def at_default(value: Value) -> tuple[str, ...]:
+    """The arguments at their defaults, which may be dropped when a pickle is loaded that has no such arguments."""
+    return tuple(k for k, argument in value.factory.arguments.items() if same(value.arguments[k], argument.default))
+
+
+def _current(factory: Factory, arguments: dict[str, Any], at_default: Sequence[str]) -> dict[str, Any]:
+    """The arguments in a pickle as the factory has them now: new ones at their defaults, and without those that went.
+
+    An argument that went and was not at its default made a difference, which is not to be lost in silence.
+    """
+    gone = [name for name in arguments if name not in factory.arguments and name not in at_default]
+    if gone:
+        expected, got = f"arguments among ({', '.join(factory.names)})", f"a pickle with {', '.join(map(repr, gone))}"
+        hint = "load it with the version of the code that wrote it, and make it again without"
+        raise ArgumentTypeError(expected, got=got, hint=hint, origin=factory.name)
+    return {name: arguments[name] if name in arguments else _default(factory, name) for name in factory.names}
+
+
+def _default(factory: Factory, name: str) -> Any:
+    argument = factory.arguments[name]
+    if argument.variadic:
+        return ()
+    if argument.default is inspect.Parameter.empty:
+        hint = "load it with the version of the code that wrote it, and make it again with a value"
+        raise ArgumentTypeError(f"an argument {name}", got="a pickle without", hint=hint, origin=factory.name)
+    return argument_rules.check(argument, argument.default)
+
+
 # --- pytree -----------------------------------------------------------------------------------------------------------
 
 
 class _Leaf:
-    """Marks, in the static part, where a child was."""
+    """Marks, in the static part, where a child was. There is one: copies and pickles give it back."""
 
     def __repr__(self) -> str:
         return "*"
+
+    def __reduce__(self) -> str:
+        return "_LEAF"
 
 
 _LEAF = _Leaf()
 
 
 class Structure:
-    """The static part of a value: its factory, and its arguments with a mark where each child was."""
+    """The static part of a value: its factory, and its arguments with a mark where each child was.
 
-    def __init__(self, factory: Factory, skeleton: tuple[Any, ...]) -> None:
-        self.factory, self.skeleton = factory, skeleton
+    `names` are those of the arguments in the order of the children: in a pickle, that of the version that wrote it.
+    """
+
+    def __init__(self, factory: Factory, skeleton: tuple[Any, ...], names: tuple[str, ...] | None = None) -> None:
+        self.factory, self.skeleton, self.names = factory, skeleton, names or factory.names
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Structure):
             return NotImplemented
-        return self.factory is other.factory and same(self.skeleton, other.skeleton)
+        return self.factory is other.factory and self.names == other.names and same(self.skeleton, other.skeleton)
 
     def __hash__(self) -> int:
         return hash((self.factory.name, _hash(self.skeleton)))
@@ -141,17 +227,39 @@ class Structure:
     def __repr__(self) -> str:
         return f"{self.factory.name}{self.skeleton!r}"
 
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = dict(zip(self.names, self.skeleton, strict=True))
+        unchanged = [k for k, x in parts.items() if same(x, self.factory.arguments[k].default)]
+        return _rebuild_structure, (reference(self.factory), parts, unchanged)
+
+
+def _rebuild_structure(reference: Any, parts: dict[str, Any], at_default: Sequence[str]) -> Structure:
+    """The static part in a pickle. An argument of which it knows nothing is no child: it is at its default."""
+    factory = _referred(reference)
+    current = _current(factory, parts, at_default)
+    names = [name for name in parts if name in current] + [name for name in current if name not in parts]
+    return Structure(factory, tuple(current[name] for name in names), tuple(names))
+
 
 def flatten_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
     """The children of a value with their keys, and its static part."""
+    children, structure = _split(value)
+    if not value._unflattened:
+        # A whole number is a leaf like any other, and only floats can be differentiated.
+        children = [(key, float(x) if isinstance(x, int) else x) for key, x in children]
+    return children, structure
+
+
+def _split(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
+    """The children of a value as they are, with their keys, and its static part."""
     children: list[tuple[Any, Any]] = []
     skeleton = tuple(
         _separate(value.arguments[name], name, argument.range is not None, children)
         for name, argument in value.factory.arguments.items()
     )
-    if "_unflattened" not in value.__dict__:
-        # A whole number is a leaf like any other, and only floats can be differentiated.
-        children = [(key, float(x) if isinstance(x, int) else x) for key, x in children]
     return children, Structure(value.factory, skeleton)
 
 
@@ -161,13 +269,11 @@ def flatten(value: Value) -> tuple[list[Any], Structure]:
     return [child for _, child in children], structure
 
 
-def unflatten(cls: type[Value], structure: Structure, children: Iterable[Any]) -> Value:
+def unflatten(cls: type[AnyValue], structure: Structure, children: Iterable[Any]) -> AnyValue:
     """The value with the given children."""
     remaining = iter(children)
-    arguments = {
-        name: _merge(part, remaining)
-        for name, part in zip(structure.factory.arguments, structure.skeleton, strict=True)
-    }
+    parts = {name: _merge(part, remaining) for name, part in zip(structure.names, structure.skeleton, strict=True)}
+    arguments = {name: parts[name] for name in structure.factory.arguments}
     value = cls.of(structure.factory, arguments)
     value.__dict__["_unflattened"] = True
     return value
@@ -200,27 +306,44 @@ def _merge(part: Any, children: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two arguments are equal: numbers by value, containers by content, the rest by ``==``."""
+    """Whether two arguments are equal: numbers by value, containers and trees by content, the rest by ``==``."""
     if a is b:
         return True
+    if type(a) is type(b) and type(a) in PLAIN:
+        return bool(a == b)
     if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
         return False
+    if isinstance(a, Value) or isinstance(b, Value):
+        return bool(a == b)
     if type(a) is type(b) and isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     if type(a) is dict and type(b) is dict:
         return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if hasattr(a, "dtype") or hasattr(b, "dtype"):
-        return _same_numbers(a, b)
-    if isinstance(a, bool) != isinstance(b, bool):
+    if _is_boolean(a) != _is_boolean(b):
         return False
     try:
-        return bool(a == b)
+        if isinstance(a, ARRAYS) or isinstance(b, ARRAYS):
+            return _same_numbers(a, b)
+        if type(a) is type(b) and _is_node(a):
+            (ours, structure), (theirs, other) = one_level(a), one_level(b)
+            return bool(structure == other) and all(same(x, y) for (_, x), (_, y) in zip(ours, theirs, strict=True))
+        # Python finds a named tuple and a tuple equal, or a dtype and its name; here, what is equal has one hash.
+        return bool(a == b) and _hash(a) == _hash(b)
     except (TypeError, ValueError):
         return False
 
 
+def _is_boolean(x: Any) -> bool:
+    return isinstance(x, bool) or (isinstance(x, ARRAYS) and x.dtype == np.bool_)
+
+
+def _is_node(x: Any) -> bool:
+    """Whether it is a tree of a user's type."""
+    return x is not None and not jax.tree_util.all_leaves([x]) and not is_function(x)
+
+
 def _same_numbers(a: Any, b: Any) -> bool:
-    if not all(hasattr(x, "dtype") or isinstance(x, int | float) for x in (a, b)):
+    if not all(isinstance(x, (*ARRAYS, int, float)) for x in (a, b)):
         return False
     # A Python number (np.float64 is one) has no precision of its own: it is compared in the precision of the array.
     dtype = next((x.dtype for x in (a, b) if not isinstance(x, int | float)), None)
@@ -230,11 +353,18 @@ def _same_numbers(a: Any, b: Any) -> bool:
 
 
 def _hash(x: Any) -> int:
+    """A hash of an argument; what `same` finds equal has the same."""
+    if x is _LEAF or type(x) in PLAIN:
+        return hash(x)
     if isinstance(x, tuple | list):
-        return hash(tuple(map(_hash, x)))
+        return hash((type(x), *map(_hash, x)))
     if type(x) is dict:
         return hash(tuple((k, _hash(v)) for k, v in x.items()))
+    if isinstance(x, np.ndarray | jax.Array):
+        return hash(x.shape)
     try:
+        if not isinstance(x, Value) and _is_node(x):
+            return hash((type(x), *(_hash(child) for _, child in one_level(x)[0])))
         return hash(x)
     except TypeError:
         return hash(type(x))

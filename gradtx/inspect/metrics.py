@@ -97,4 +97,4 @@ def state_name(state_type: type) -> str:
     words = state_type.__name__.removesuffix("State")
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", words).lower()
     plain = snake.replace("_", "")
-    return next((name for name in registry() if name.replace("_", "") == plain), snake)
+    return next((f.name for f in registry().values() if f.name.replace("_", "") == plain), snake)

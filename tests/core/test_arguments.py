@@ -141,8 +141,13 @@ def test_permitted_values(make, name, value, kept):
 
 
 def test_arrays_are_kept_as_they_are(make):
-    for array in (jnp.array([0.1, 0.2]), np.array([0.1, 0.2]), jnp.array([1, 2]), jnp.array([0.5], jnp.bfloat16)):
+    for array in (jnp.array([0.1, 0.2]), jnp.array(0.1), jnp.array([1, 2]), jnp.array([0.5], jnp.bfloat16)):
         assert make(rate=array).rate is array
+    for array in (np.array([0.1, 0.2]), np.array(0.1), np.array([1, 2])):
+        kept = make(rate=array).rate
+        assert type(kept) is np.ndarray
+        assert (kept.dtype, kept.tolist()) == (array.dtype, array.tolist())
+        assert not np.shares_memory(kept, array)
 
 
 def test_containers_are_copied_in_order(make):

@@ -118,6 +118,16 @@ BAD = [
     (sgd("0.1"), ArgumentTypeError, "gradtx.sgd: expected learning_rate to be a number in [0, inf)"),
     (sgd(-1), ArgumentValueError, "gradtx.sgd: expected learning_rate in [0, inf), got -1"),
     ({"name": "sgd"}, ArgumentTypeError, "gradtx.sgd: expected arguments (learning_rate, "),
+    (
+        {"name": "sgd", "arguments": {1: 2}},
+        ArgumentTypeError,
+        "gradtx.from_config: expected arguments by name, got the key 1 at config.sgd",
+    ),
+    (
+        {"name": "chain", "arguments": {"transforms": [{"name": "sgd", "arguments": {None: 2, "learning_rate": 1}}]}},
+        ArgumentTypeError,
+        "gradtx.from_config: expected arguments by name, got the key None at config.chain.transforms[0].sgd",
+    ),
     ({"name": "chain", "arguments": {"txs": []}}, ArgumentTypeError, "gradtx.chain: expected arguments among (transfo"),
 ]
 
@@ -128,6 +138,49 @@ def test_bad_configs(config, kind, text):
         gradtx.from_config(config)
     assert str(error.value).startswith(text)
     assert isinstance(error.value, GradtxError)
+
+
+def deep(wrap, innermost=None):
+    entry = innermost
+    for _ in range(5000):
+        entry = wrap(entry)
+    return entry
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        deep(lambda e: {"name": "chain", "arguments": {"transforms": [e]}}, {"name": "identity"}),
+        deep(lambda e: {"name": "masked", "arguments": {"inner": e, "mask": "*"}}, {"name": "identity"}),
+        sgd(deep(lambda e: [e])),
+        sgd(deep(lambda e: {"tuple": [e]})),
+        sgd(deep(lambda e: {"dict": [[1, e]]})),
+        sgd(deep(lambda e: {"dict": [[e, 1]]})),
+        sgd({"array": deep(lambda e: [e]), "dtype": "float32"}),
+        {"nameless": deep(lambda e: [e])},
+        deep(lambda e: [e]),
+    ],
+    ids=["chains", "masks", "lists", "tuples", "values", "keys", "array", "nameless", "list"],
+)
+def test_deep_configs_are_refused_in_one_line(config):
+    with pytest.raises(GradtxError) as error:
+        gradtx.from_config(config)
+    assert str(error.value).startswith("gradtx.from_config: expected a")
+    assert len(str(error.value)) < 500
+
+
+def test_a_config_that_holds_itself_is_refused():
+    config = {"name": "chain", "arguments": {"transforms": []}}
+    config["arguments"]["transforms"].append(config)
+    with pytest.raises(ArgumentValueError) as error:
+        gradtx.from_config(config)
+    assert str(error.value) == "gradtx.from_config: expected a config of some depth, got one that is nested too deeply"
+
+
+def test_deep_values_have_no_config():
+    value = gradtx.GradientTransformation.of(gradtx.chain.factory, {"transforms": deep(lambda e: [e])})
+    with pytest.raises(ArgumentValueError, match=r"^gradtx.to_config: expected a value of some depth, got one that is"):
+        gradtx.to_config(value)
 
 
 def test_what_no_config_describes():

@@ -91,7 +91,11 @@ REFUSED = [
     ("sgd(0.1).init", f"{CALL}, got 'sgd(0.1).init'"),
     ("sgd(0.1) if 1 else 2", f"{CALL}, got 'sgd(0.1) if 1 else 2'"),
     ("sgd(0.1).init()", f"{LITERALS}, got 'sgd(0.1).init()'"),
-    ("gradtx.sgd(0.1)", f"{LITERALS}, got 'gradtx.sgd(0.1)'"),
+    ("gradtx.sgd(0.1)", "a registered name, got 'gradtx.sgd'; did you mean sgd?"),
+    ("os.path.join('a')", "a registered name, got 'os.path.join'; import the module that defines it"),
+    ("sgd(0.1).a.b(0.1)", f"{LITERALS}, got 'sgd(0.1).a.b(0.1)'"),
+    ("'a'.join([])", f"{LITERALS}, got \"'a'.join([])\""),
+    ("sgd(a.b)", f"{LITERALS}, got 'a.b'"),
     ("(lambda: 1)()", f"{LITERALS}, got '(lambda: 1)()'"),
     ("sgd(0.1)()", f"{LITERALS}, got 'sgd(0.1)()'"),
     ("sgd(rate)", f"{LITERALS}, got 'rate'"),
@@ -141,12 +145,23 @@ def test_refused(text, reason):
 
 def test_a_bad_piece_is_found_however_deep():
     text = "chain(sgd(0.1), masked(adam(exponential_decay(0.1, 10, os.getcwd())), '*'))"
-    assert refusal(text) == f"gradtx.parse: expected {LITERALS}, got 'os.getcwd()'"
+    expected = "gradtx.parse: expected a registered name, got 'os.getcwd'; import the module that defines it"
+    assert refusal(text, UnknownNameError) == expected
+    assert refusal(text.replace("os.getcwd()", "1 + 1")) == f"gradtx.parse: expected {LITERALS}, got '1 + 1'"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["__import__('os')", "eval('1')", "chain(__import__('os'))", "sgd(open('/etc/passwd'))", "exec('x')", "print(1)"],
+    [
+        "os.system('true')",
+        "gradtx.core.registry.lookup('sgd')",
+        "__import__('os')",
+        "eval('1')",
+        "chain(__import__('os'))",
+        "sgd(open('/etc/passwd'))",
+        "exec('x')",
+        "print(1)",
+    ],
 )
 def test_functions_of_python_are_unknown_names(text):
     assert refusal(text, UnknownNameError).startswith("gradtx.parse: expected a registered name, got '")

@@ -1,6 +1,10 @@
 """Values as pytrees: arguments of compiled functions, sweeps, and hypergradients."""
 
+import copy
 import functools
+import pickle
+import sys
+import types
 
 import chex
 import jax
@@ -10,6 +14,7 @@ import pytest
 
 import gradtx
 from gradtx.typing import Numeric
+from tests.conformance.cases import VALUES
 
 START = {"w": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
 
@@ -93,6 +98,63 @@ def test_structures_compare_static_parts():
     assert structure(gradtx.adam(0.1)) != structure(gradtx.adam(0.1, nesterov=True))
     assert structure(gradtx.adam(0.1)) != structure(gradtx.nadam(0.1))
     assert structure(gradtx.adam(0.1)) != structure(gradtx.adam(gradtx.constant_schedule(0.1)))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_structures_copy_and_pickle(name):
+    leaves, treedef = jax.tree.flatten(VALUES[name])
+    copies = [copy.copy(treedef), copy.deepcopy(treedef)]
+    try:
+        pickle.dumps(VALUES[name])
+    except (pickle.PicklingError, AttributeError):
+        pass  # one of its arguments is a local function
+    else:
+        copies.append(pickle.loads(pickle.dumps(treedef)))  # noqa: S301
+    for again in copies:
+        assert again == treedef
+        assert hash(again) == hash(treedef)
+        assert again.unflatten(leaves) == VALUES[name]
+        assert jax.tree.structure(again.unflatten(leaves)) == treedef
+    duplicate = copy.deepcopy({"tx": VALUES[name], "structure": treedef})
+    assert jax.tree.structure(duplicate["tx"]) == duplicate["structure"]
+
+
+@pytest.fixture
+def package(scratch_registry):
+    """A module that can be imported, for factories that pickle."""
+    module = types.ModuleType("package_of_a_user")
+    sys.modules[module.__name__] = module
+    yield module
+    del sys.modules[module.__name__]
+
+
+def define(module, function):
+    """A version of a factory at the top of a module."""
+    function.__module__, function.__qualname__ = module.__name__, function.__name__
+    made = gradtx.schedule(function)
+    setattr(module, function.__name__, made)
+    return made
+
+
+def test_a_structure_of_an_older_version_puts_the_leaves_where_they_were(package):
+    def line(a: Numeric, b: Numeric, points: tuple[Numeric, ...] = (), mode: str = "x"):
+        return lambda step: a + b * step
+
+    line = define(package, line)
+    leaves, treedef = jax.tree.flatten({"s": line(1.0, 2.0, (3.0, 4.0)), "t": 5.0})
+    idle, busy = (pickle.dumps(jax.tree.structure(line(1.0, 2.0, mode=mode))) for mode in "xy")
+    pickled = pickle.dumps(treedef)
+
+    def line(new: Numeric = 7.0, *, points: tuple[Numeric, ...] = (), b: Numeric, a: Numeric):
+        return lambda step: a + b * step
+
+    line = define(package, line)
+    loaded = pickle.loads(pickled)  # noqa: S301
+    assert loaded.unflatten(leaves) == {"s": line(7.0, points=(3.0, 4.0), b=2.0, a=1.0), "t": 5.0}
+    assert loaded == pickle.loads(pickle.dumps(loaded)) == copy.deepcopy(loaded)  # noqa: S301
+    assert pickle.loads(idle).unflatten([1.0, 2.0]) == line(a=1.0, b=2.0)  # noqa: S301
+    with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"^gradtx.line: .* got a pickle with 'mode'; load it"):
+        pickle.loads(busy)  # noqa: S301
 
 
 @pytest.mark.parametrize("make", [gradtx.adam, lambda lr: gradtx.adam(gradtx.exponential_decay(lr, 10, 0.5))])
