@@ -37,8 +37,15 @@ def test_members_act_in_order():
     assert second.update(GRADS, second.init(PARAMS))[0]["w"].tolist() == [1.0, -1.0]
 
 
-def test_a_chain_equals_its_members_one_by_one():
-    members = gradtx.clip_by_global_norm(1.0), gradtx.scale_by_adam(), gradtx.scale(-0.1)
+@pytest.mark.parametrize(
+    "members",
+    [
+        (gradtx.clip_by_global_norm(1.0), gradtx.scale_by_adam(), gradtx.scale(-0.1)),
+        (gradtx.trace(0.5), gradtx.trace(0.9), gradtx.ema(0.5)),  # members whose states are alike
+    ],
+    ids=["different", "alike"],
+)
+def test_a_chain_equals_its_members_one_by_one(members):
     tx = gradtx.chain(*members)
     state, states = tx.init(PARAMS), [m.init(PARAMS) for m in members]
     for _ in range(3):

@@ -192,6 +192,65 @@ def test_equal_shapes_may_be_stacked():
     agree(with_mask)
 
 
+def test_what_is_stacked_is_no_part_of_a_group():
+    @gradtx.transformation
+    def test_only_stacked_alone():
+        return gradtx.leafwise(lambda g: g, stacked=True)
+
+    scale, stacked = gradtx.scale(2.0), test_only_stacked_alone()
+    assert groups([tx.leafwise for tx in (scale, scale, stacked, scale, scale)]) == [[0, 1], [2], [3, 4]]
+
+
+def test_stacked_leaves_get_what_they_get_one_by_one():
+    def made(stacked):
+        @gradtx.transformation
+        def test_only_either():
+            def leaf(g, m, *, p, index):
+                return jnp.cumsum(g, axis=0) + index * p, m + g
+
+            return gradtx.leafwise(leaf, state=gradtx.TraceState, init_leaf=jnp.zeros_like, stacked=stacked)
+
+        return test_only_either()
+
+    dtypes = {"a": "float32", "b": "bfloat16", "c": "float32", "d": "bfloat16"}
+    params = {k: jnp.arange(6.0).reshape(3, 2).astype(dtype) for k, dtype in dtypes.items()}
+    params |= {"alone": jnp.arange(2.0), "none": None}
+    for run in (lambda f: f, jax.jit):
+        one_by_one, together = (run(tx.update)(params, tx.init(params), params) for tx in map(made, (False, True)))
+        chex.assert_trees_all_equal_shapes_and_dtypes(together, one_by_one)
+        chex.assert_trees_all_equal(together, one_by_one)
+
+
+def test_a_leaf_function_computes_in_the_precision_of_its_leaf(x64):
+    seen = []
+
+    @gradtx.transformation
+    def test_only_precise(rate: gradtx.Numeric):
+        def prepare(state):
+            return state, {"half": jnp.float64(0.5), "count": jnp.int32(1), "flag": jnp.array(True)}
+
+        def leaf(g, m, *, p, half, count, flag):
+            seen.append([str(x.dtype) for x in (g, m, p, half, rate, count, flag)])
+            return rate * half * g, m
+
+        return gradtx.leafwise(
+            leaf, state=gradtx.TraceState, init_leaf=lambda p: jnp.zeros(p.shape, jnp.bfloat16), prepare=prepare
+        )
+
+    params = {dtype: jnp.ones(2, dtype) for dtype in ("bfloat16", "complex64", "float32", "float64")}
+    tx = test_only_precise(lambda step: 0.1)
+    for run in (lambda f: f, jax.jit):
+        updates, state = run(tx.update)(params, tx.init(params), params)
+        assert {str(u.dtype) for u in updates.values()} == set(params)
+        assert {str(m.dtype) for m in state.inner.trace.values()} == {"bfloat16"}
+    real = {"bfloat16": "float32", "complex64": "float32", "float32": "float32", "float64": "float64"}
+    assert seen[:4] == [
+        [dtype if dtype == "complex64" else wide, wide, dtype if dtype == "complex64" else wide, wide, wide]
+        + ["int32", "bool"]
+        for dtype, wide in real.items()
+    ]
+
+
 def test_scalars_of_a_step_may_be_of_any_kind():
     @gradtx.transformation
     def test_only_scalars(factor: gradtx.Numeric = 2.0):
@@ -263,7 +322,8 @@ def test_a_state_of_other_params_is_an_error_that_names_the_leaf():
     tx = gradtx.chain(gradtx.clip(1.0), gradtx.adam(0.1))
     other = tx.init(jax.tree.map(lambda p: p[..., :1], PARAMS))
     with pytest.raises(
-        gradtx.errors.TreeMismatchError, match=r"of one shape.*at \['layer0'\]\['bias'\]; make the state"
+        gradtx.errors.TreeMismatchError,
+        match=r"of one shape, got an update \S+\[2\] and a state \S+\[1\] at \['layer0'\]\['bias'\]; make the state",
     ):
         jax.jit(tx.update)(GRADS, other, PARAMS)
 

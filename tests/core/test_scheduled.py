@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gradtx
+from gradtx import tree
 from gradtx.typing import Decay, EmptyState, NonNegative, Numeric
 
 PARAMS = {"w": jnp.array([1.0, 2.0])}
@@ -76,6 +77,12 @@ def test_every_number_accepts_a_schedule():
     assert set(gradtx.get_hyperparams(state)) == {"b1", "b2", "eps", "weight_decay"}
 
 
+@pytest.mark.parametrize("number", [lambda step: 0.25 + step, jnp.float32(0.25)], ids=["schedule", "array"])
+def test_the_state_begins_with_the_numbers_of_step_zero(number):
+    state = gradtx.scale_by_yogi(initial_accumulator_value=number).init(PARAMS)
+    assert tree.get_field(state, "nu")["w"].tolist() == [0.25, 0.25]
+
+
 def test_a_factory_never_sees_a_schedule():
     seen = []
 
@@ -86,10 +93,10 @@ def test_a_factory_never_sees_a_schedule():
 
     tx = spy(lambda step: 0.25, 0.9)
     tx.update(ONES, tx.init(PARAMS))
-    assert seen
+    assert [float(rate) for rate, *_ in seen[-2:]] == [0.25, 0.25]  # in `init` and in `update`
     for rate, decay, plain in seen:
-        assert isinstance(rate, jax.Array)
-        assert (rate.item(), decay, plain) == (0.25, 0.9, 0.5)
+        assert jnp.shape(rate) == ()
+        assert (decay, plain) == (0.9, 0.5)
 
 
 def test_several_schedules_share_one_count():
