@@ -351,7 +351,9 @@ def _explain_state(form: Leafwise, g: Any, s: LeafState) -> None:
     except Exception:  # a mask or a label that depends on the path of the leaf: nothing is known of its state
         return
     if not _of_one_form(own, s):
-        got = f"an update {_shapes(g)} and a state {_shapes(s)}"
+        pairs = zip(jax.tree.leaves(s), jax.tree.leaves(own), strict=False)
+        entry = next((x for x, y in pairs if jnp.shape(x) != jnp.shape(y)), s)
+        got = f"an update {_shapes(g)} and a state {_shapes(entry)}"
         raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
 
 
