@@ -177,7 +177,7 @@ def _of_transformation(tx: Any, params: Params | None) -> Description:
     if params is None:
         return Description((), ("transformation",), tuple((_cell(row),) for row in rows), notes)
     seen = seen_by_members(tx, params)
-    whole = tally(params)
+    whole = tally(jax.eval_shape(lambda tree: tree, params))  # a Python number has no dtype before it is an array
     total, leaves = seen[()], len(jax.tree.leaves(params))
     cells = tuple((_cell(row), *_costs(row, seen, leaves)) for row in rows)
     above = (

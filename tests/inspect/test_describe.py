@@ -156,6 +156,13 @@ def test_no_params_and_absent_leaves():
     assert "3 parameters in 1 leaf:" in str(gradtx.describe(gradtx.adam(0.1), {"a": jnp.ones(3), "b": None}))
 
 
+def test_params_on_the_host_and_leaves_without_numbers():
+    tx, host, device = gradtx.adamw(0.1), {"a": 1.0, "b": np.ones(3)}, {"a": jnp.ones(()), "b": jnp.ones(3)}
+    assert str(gradtx.describe(tx, host)) == str(gradtx.describe(tx, device))
+    with_key = gradtx.describe(tx, {"key": jax.random.key(0), "w": jnp.ones(3)})
+    assert with_key.state == {"float32": 24, "int32": 4}
+
+
 def test_long_arguments_are_cut():
     labels = {f"layer_{i}": "a" for i in range(50)}
     text = str(gradtx.describe(gradtx.partition({"a": gradtx.sgd(0.1)}, labels)))
