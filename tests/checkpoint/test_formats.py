@@ -71,7 +71,8 @@ def check_orbax(start: Any, folder: str) -> None:
         ):
             restored = checkpoint.from_state_dict(template, saved)
             for x, y in zip(jax.tree.leaves(restored), jax.tree.leaves(template), strict=True):
-                assert (x.committed, x.sharding) == (y.committed, y.sharding)
+                assert x.sharding == y.sharding
+                assert x.committed or not y.committed
             assert_same_bits(restored, halfway)
             assert_same_bits(run(*restored, 5), end)
 

@@ -123,7 +123,19 @@ def test_every_transformation_restores(name: str) -> None:
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
-TEMPLATE = (gradtx.EmptyState(), {"w": jnp.ones((2, 3)), "n": None}, gradtx.TraceState(jnp.ones(2)))
+
+class UsersState(NamedTuple):
+    """The state of a transformation that is not gradtx's."""
+
+    mu: Any
+
+
+TEMPLATE = (
+    gradtx.EmptyState(),
+    {"w": jnp.ones((2, 3)), "n": None},
+    gradtx.TraceState(jnp.ones(2)),
+    UsersState(jnp.ones(2)),
+)
 WHERE = "gradtx.checkpoint.from_state_dict: expected "
 HINT = "; restore into the state of the same transformation for the same params"
 
@@ -140,21 +152,26 @@ MISTAKES = {
     "missing leaf": ({"1_w": None, "1_n": {}}, f"an entry 'w', got none at [1]['w']{HINT}"),
     "extra": ({"1_v": np.ones(2)}, f"entries ['n', 'w'], got 'v' too at [1]{HINT}"),
     "extra where there is none": ({"0_v": np.ones(2)}, f"entries [], got 'v' too at [0]{HINT}"),
-    "extra at the top": ({"3": np.ones(2)}, f"entries ['0', '1', '2'], got '3' too at the top{HINT}"),
+    "extra at the top": ({"4": np.ones(2)}, f"entries ['0', '1', '2', '3'], got '4' too at the top{HINT}"),
     "shape": ({"1_w": np.ones((3, 2), np.float32)}, f"float32[2, 3], got float32[3, 2] at [1]['w']{HINT}"),
     "dtype": (
         {"1_w": np.ones((2, 3), np.float16)},
         "float32[2, 3], got float16[2, 3] at [1]['w']; change the entry with astype, if that is meant",
     ),
     "no array": ({"1_w": 3}, f"an array, got int at [1]['w']{HINT}"),
-    "entries for an array": ({"1_w": {"a": np.ones(2)}}, f"an array, got a dict with ['a'] at [1]['w']{HINT}"),
+    "entries for an array": ({"1_w": None, "1_w_a": np.ones(2)}, f"an array, got a dict with ['a'] at [1]['w']{HINT}"),
     "an array for entries": (
         {"1_w": None, "1": np.ones(2)},
         "entries for a dict with ['w', 'n'], got float64[2] at [1]",
     ),
     "renamed": (
+        {"3_mu": None, "3_momentum": np.ones(2, np.float32)},
+        "an entry 'mu', got none at [3].mu; a field that was renamed from 'momentum'? see fields_changed",
+    ),
+    "another key of a dict": ({"1_w": None, "1_v": np.ones(2)}, f"an entry 'w', got none at [1]['w']{HINT}"),
+    "something else": (
         {"2_trace": None, "2_momentum": np.ones(2, np.float32)},
-        "an entry 'trace', got none at [2].trace; a field that was renamed from 'momentum'? see fields_changed",
+        f"TraceState with ['trace'], got another optimizer's state: a dict with ['momentum'] at [2]{HINT}",
     ),
 }
 
