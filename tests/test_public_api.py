@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optax
@@ -112,18 +113,31 @@ def test_a_docstring_has_its_sections(name: str) -> None:
     assert ">>> " in sections.get("Example", "")
 
 
-ALGORITHMS = {
-    "adam", "adaptive", "backtracking", "hessian", "lbfgs", "lion", "lookahead", "polyak", "privacy", "quasi_newton",
-    "ranger", "rectified", "sgd", "sharpness", "sign", "sophia", "zoom",
+COMMON = {
+    "accumulate", "apply_if_finite", "clip", "ema", "identity", "monitor",
+    "scale", "scale_by_learning_rate", "scale_by_schedule", "set_to_zero", "skip_if", "skip_large_updates",
+    "reduce_on_plateau", "with_state_reset", "zero_nans",
 }  # fmt: skip
-"""Families whose members are somebody's idea."""
+"""What is nobody's idea in particular."""
+
+ALGORITHMS = {"adam", "adaptive", "gradients", "momentum", "parameter_free", "second_order", "wrappers"}
+"""Families whose other members are somebody's."""
 
 
-@pytest.mark.parametrize("name", [name for name, f in FACTORIES.items() if f.family in ALGORITHMS])
+@pytest.mark.parametrize(
+    "name", [name for name, f in FACTORIES.items() if f.family in ALGORITHMS and name not in COMMON]
+)
 def test_an_algorithm_has_references(name: str) -> None:
     references = FACTORIES[name].references
     assert references
     assert all(re.search(r"\b(19|20)\d\d\b", entry) for entry in references), references
+
+
+def test_families_are_the_folders() -> None:
+    folders = {path.parent.name for path in (Path(gradtx.__file__).parent / "optimizers").glob("*/*.py")}
+    assert {f.family for f in FACTORIES.values() if f.kind == "optimizer"} == folders
+    assert FACTORIES["scale_by_yogi"].family == FACTORIES["yogi"].family == "adam"
+    assert FACTORIES["cosine_decay_schedule"].family == "decay", "a schedule's is the file: all are in one folder"
 
 
 # --- Optax's names ----------------------------------------------------------------------------------------------------
