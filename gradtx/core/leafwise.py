@@ -123,10 +123,12 @@ def leafwise(
         an argument ``p``, it gets the parameter; ``index`` is the number of the leaf, to fold into a random key.
       state: the class of the state, a named tuple.
       init_leaf: ``init_leaf(p)`` returns the entry of a leaf, or a tuple with one for each field: arrays of any shapes,
-        or small trees of them. It must not return `p` itself, but may return a copy.
+        small trees of them, or None. It must not return `p` itself, but may return a copy. Make zeros with
+        `tree.zeros_accumulator`: those of `jnp.zeros` are float64 in x64 mode, and so is then all arithmetic.
       init_shared: ``init_shared(params)`` returns the shared fields that are no counters, by name.
       prepare: ``prepare(state, ...)`` returns the state with its shared fields of the next step, and a dict of scalars
-        for this one. Of ``updates``, ``params`` and the extras it gets those it has arguments for.
+        for this one. Of ``updates``, ``params`` and the extras it gets those it has arguments for; an argument without
+        a default has to be there.
       stacked: stack leaves of one shape and dtype, and map the leaf function over the stack: for matrix products, of
         which one of a batch is faster than many. A stacked transformation is not joined with its neighbours in a chain.
 
@@ -150,9 +152,12 @@ def leafwise(
     fields, counters = leaf_fields(state), _counters(state)
     taken = _argument_names(leaf)
     wanted = _argument_names(prepare) if prepare else frozenset()
+    compute = _prepared(prepare) if prepare else None
+    if fields and not init_leaf:
+        raise ArgumentTypeError(f"init_leaf, which makes a leaf's entry of {', '.join(fields)}", got="none")
 
     def init_entries(p: Any) -> tuple[Any, ...]:
-        if is_inert(p) or not init_leaf:
+        if is_inert(p) or init_leaf is None:
             return (None,) * len(fields)
         return _entries(init_leaf(jnp.asarray(p)), len(fields), f"init_leaf to return an entry for each of {fields}")
 
@@ -162,15 +167,13 @@ def leafwise(
         rows = [init_entries(p) for p in leaves]
         columns = {name: treedef.unflatten([row[k] for row in rows]) for k, name in enumerate(fields)}
         shared = {name: jnp.zeros((), jnp.int32) for name in counters} | (init_shared(params) if init_shared else {})
+        _require_fields(state, columns, shared)
         return state(**shared, **columns)
 
     def prepare_step(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
         if "p" in taken:
             require_extra(params, "params", PARAMS_HINT)
-        if prepare is None:
-            return state, {}
-        given = {**extra, "updates": updates, "params": params}
-        return prepare(state, **(given if "**" in wanted else {k: x for k, x in given.items() if k in wanted}))
+        return compute(state, {**extra, "updates": updates, "params": params}) if compute else (state, {})
 
     def split(state: State, outline: Outline) -> list[LeafState]:
         columns = [outline.leaves(getattr(state, name), "the state") for name in fields]
@@ -214,6 +217,34 @@ def _argument_names(function: Callable[..., Any]) -> frozenset[str]:
     """The names of a function's arguments; ``**`` among them if it takes any keyword."""
     parameters = inspect.signature(function).parameters.values()
     return frozenset("**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters)
+
+
+def _require_fields(state_type: type, columns: dict[str, Any], shared: dict[str, Any]) -> None:
+    """Refuse shared fields of which nobody says how they begin."""
+    begun = columns | shared | getattr(state_type, "_field_defaults", {})
+    missing = [name for name in getattr(state_type, "_fields", ()) if name not in begun]
+    if missing:
+        hint = "annotate a field Count if it counts from 0, and Updates if it has an entry for each leaf"
+        raise ArgumentTypeError(f"init_shared to return {', '.join(missing)}", got=str(list(shared)), hint=hint)
+
+
+def _prepared(prepare: Callable[..., Any]) -> Callable[[State, dict[str, Any]], tuple[State, Scalars]]:
+    """A function of the state and all there is, of which `prepare` gets what it has arguments for."""
+    _, *arguments = inspect.signature(prepare).parameters.values()
+    any_name = any(p.kind is p.VAR_KEYWORD for p in arguments)
+    named = {p.name: p.default is p.empty for p in arguments if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+    def compute(state: State, given: dict[str, Any]) -> tuple[State, Scalars]:
+        for name, needed in named.items():
+            if needed and name != "updates":  # which are there, if only as None
+                by_name = f"pass it by name: tx.update(grads, state, params, {name}=...)"
+                require_extra(given.get(name), name, PARAMS_HINT if name == "params" else by_name)
+        made = prepare(state, **(given if any_name else {name: x for name, x in given.items() if name in named}))
+        if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[1], dict):
+            raise ArgumentTypeError("prepare to return the next state and a dict of scalars", got=type_name(made))
+        return made
+
+    return compute
 
 
 # --- one step of one --------------------------------------------------------------------------------------------------

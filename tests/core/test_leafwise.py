@@ -348,3 +348,40 @@ def test_scopes_name_the_members():
     text = lowered.compile().as_text()
     for member in ("scale_by_adam", "add_decayed_weights", "scale_by_learning_rate"):
         assert f"/{member}/" in text
+
+
+class Sized(NamedTuple):
+    mu: Updates
+    size: jax.Array
+
+
+def same(g, m):
+    return g, m
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"state": gradtx.TraceState}, "expected init_leaf, which makes a leaf's entry of trace, got none"),
+        ({"state": Sized, "init_leaf": jnp.zeros_like}, r"expected init_shared to return size, got \[\]; annotate"),
+        (
+            {"state": gradtx.TraceState, "init_leaf": jnp.zeros_like, "prepare": lambda state: state},
+            "expected prepare to return the next state and a dict of scalars, got TraceState",
+        ),
+        (
+            {"state": gradtx.TraceState, "init_leaf": jnp.zeros_like, "prepare": lambda state, value: (state, {})},
+            r"expected update\(..., value=...\), got no value; pass it by name",
+        ),
+        (
+            {"state": gradtx.TraceState, "init_leaf": jnp.zeros_like, "prepare": lambda state, *, params: (state, {})},
+            r"expected update\(..., params=...\), got no params; pass them third",
+        ),
+    ],
+)
+def test_a_mistake_of_a_factory_is_an_error_that_names_it(arguments, expected, scratch_registry):
+    @gradtx.transformation
+    def test_only_mistaken():
+        return gradtx.leafwise(same, **arguments)
+
+    with pytest.raises(gradtx.errors.GradtxError, match=f"gradtx.test_only_mistaken: {expected}"):
+        test_only_mistaken().update(GRADS, test_only_mistaken().init(PARAMS))

@@ -81,7 +81,7 @@ def scale_by_polyak(
         return {"learning_rate": jnp.zeros((), jnp.result_type(float))}
 
     def prepare(
-        state: ScaleByPolyakState, updates: Updates, params: Params | None, **extra: Any
+        state: ScaleByPolyakState, updates: Updates, params: Params | None = None, **extra: Any
     ) -> tuple[ScaleByPolyakState, dict[str, Any]]:
         gap = jnp.asarray(_value(params, extra), state.learning_rate.dtype) - f_min
         if variant == "sps+":
