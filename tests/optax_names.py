@@ -60,7 +60,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "skip_not_finite": ("apply_if_finite", "a wrapper, not a predicate of `MultiSteps`"),
     "snapshot": ("monitor", "norms and ratios by group"),
     "stateless": ("from_functions", "`from_functions(lambda params: (), lambda g, state, params=None: (f(g), state))`"),
-    "stateless_with_tree_map": ("tree.map_leaves", "inside `from_functions`, or a factory under `@transformation`"),
+    "stateless_with_tree_map": ("leafwise", "`leafwise(f)`, in a factory under `@transformation`"),
     "with_extra_args_support": (
         "from_functions",
         "not needed: `chain` hands on the extras a member has parameters for",
