@@ -266,24 +266,28 @@ def _holds_something(entry: Any) -> bool:
 
 # --- what does not fit ------------------------------------------------------------------------------------------------
 
+_HINT = "restore into the state of the same transformation for the same params"
+
 
 def _misfit(node: Any, entries: StateDict, lacking: list[Any], surplus: list[str], at: KeyPath) -> TreeMismatchError:
     """The error for a node some entries of which are missing or too many: whose state it is, as far as one can tell."""
     children = [(_name(key), x) for key, x in _children(node)[0] or []]
     names = [name for name, _ in children]
-    inside = next((name for name, x in children if name in _INNER and _fits(x, entries)), None)
+    nothing = not _holds_something(entries)
+    own = children if is_named_tuple(node) else []
+    inside = next((name for name, x in own if name in _INNER and _fits(x, entries, nothing)), None)
     around = next((name for name in _INNER if name in entries and _fits(node, entries[name])), None)
-    scheduled = "hyperparams" in entries and "count" in entries
+    scheduled = {"count", "hyperparams"} <= {*entries} and "hyperparams" not in names
     got = ""
     if inside:
         got = f"the state of {_WITHOUT_SCHEDULE if isinstance(node, ScheduledState) else 'what it wraps'}"
-    elif around or (scheduled and not isinstance(node, ScheduledState) and not {*names} & {*entries}):
+    elif around or scheduled:
         got = f"the state of {'an optimizer with a schedule' if scheduled else 'a wrapper around it'}"
     elif lacking and surplus and is_named_tuple(node) and not _may_be_renamed(node, entries, lacking, surplus):
         got = f"another optimizer's state: a dict with {list(entries)}"
     if got:
         expected = f"the state of {_WITH_SCHEDULE}" if isinstance(node, ScheduledState) else _kind(node, names)
-        hint = f"{_HINT}; set_field(state, {inside!r}, ...) puts it into a new one" if inside else _HINT
+        hint = f"{_HINT}; tree.set_field(state, {inside!r}, ...) puts it into a new one" if inside else _HINT
         return TreeMismatchError(expected, got=got, at=_text(at), hint=hint)
     if lacking:
         renamed = surplus and is_named_tuple(node)
@@ -300,7 +304,8 @@ _WITH_SCHEDULE, _WITHOUT_SCHEDULE = "an optimizer with a schedule", "an optimize
 
 def _kind(node: Any, names: list[str]) -> str:
     """What a template's node is, with the names of its entries."""
-    return f"{type(node).__name__} with {names}" if is_named_tuple(node) else f"entries {names}"
+    kind = type(node).__name__
+    return (f"{kind} with {names}" if names else kind) if is_named_tuple(node) else f"entries {names}"
 
 
 def _may_be_renamed(node: Any, entries: StateDict, lacking: list[Any], surplus: list[str]) -> bool:
@@ -309,19 +314,16 @@ def _may_be_renamed(node: Any, entries: StateDict, lacking: list[Any], surplus: 
     return not own and (len(entries) > len(surplus) or len(lacking) == len(surplus))
 
 
-def _fits(node: Any, entry: Any) -> bool:
-    """Whether an entry has the names of a node, and so on inside; a node that holds nothing has none to go by."""
+def _fits(node: Any, entry: Any, nothing: bool = False) -> bool:
+    """Whether an entry has the names of a node, and so on inside; whether nothing fits where there is nothing."""
     children, _ = _children(node)
     if children is None or not isinstance(entry, Mapping):
         return (children is None) == hasattr(entry, "dtype")
     wanted = {_name(key): x for key, x in children if jax.tree.leaves(x)}
     entries, kept = _of_today(node, {str(name): x for name, x in entry.items() if _holds_something(x)})
-    return (
-        {*wanted} - kept == {*entries} and bool(wanted) and all(_fits(wanted[name], entries[name]) for name in entries)
-    )
-
-
-_HINT = "restore into the state of the same transformation for the same params"
+    if {*wanted} - kept != {*entries}:
+        return False
+    return all(_fits(wanted[name], x) for name, x in entries.items()) if entries else nothing
 
 
 def _filled(node: Any, at: KeyPath) -> Any:

@@ -194,6 +194,85 @@ def test_something_else_is_not_a_state_dict() -> None:
     assert str(newer.value) == f"{WHERE}a schema up to 1, got 2; upgrade gradtx to read it"
 
 
+# --- the state of something else --------------------------------------------------------------------------------------
+
+RATE = gradtx.cosine_decay_schedule(0.1, 20)
+SMALL = {"kernel": jnp.ones(2)}
+STATES = {
+    "adam": gradtx.adam(0.1),
+    "scheduled": gradtx.adam(RATE),
+    "momentum": gradtx.sgd(0.1, momentum=0.9),
+    "sgd": gradtx.sgd(0.1),
+    "scheduled sgd": gradtx.sgd(RATE),
+    "in a chain": gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(0.1)),
+    "scheduled in a chain": gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(RATE)),
+    "averaged": gradtx.ema_params(gradtx.adam(0.1)),
+    "tunable": gradtx.tunable(gradtx.adam(0.1)),
+    "lbfgs": gradtx.lbfgs(),
+}
+WITH, WITHOUT = "the state of an optimizer with a schedule", "the state of an optimizer without a schedule"
+INTO = HINT + "; tree.set_field(state, 'inner', ...) puts it into a new one"
+ANOTHER = "another optimizer's state: a dict with"
+ADAM = "ScaleByAdamState with ['count', 'mu', 'nu']"
+OTHERS = [
+    ("adam", "scheduled", f"{WITH}, got {WITHOUT} at the top{INTO}"),
+    ("sgd", "scheduled sgd", f"{WITH}, got {WITHOUT} at the top{INTO}"),
+    ("in a chain", "scheduled in a chain", f"{WITH}, got {WITHOUT} at [1]{INTO}"),
+    ("scheduled", "adam", f"entries ['0', '1'], got {WITH} at the top{HINT}"),
+    ("scheduled sgd", "sgd", f"EmptyState, got {WITH} at the top{HINT}"),
+    ("scheduled in a chain", "in a chain", f"entries ['0', '1'], got {WITH} at [1]{HINT}"),
+    ("momentum", "scheduled", f"{WITH}, got {ANOTHER} ['0', '1'] at the top{HINT}"),
+    ("momentum", "adam", f"{ADAM}, got {ANOTHER} ['trace'] at [0]{HINT}"),
+    ("adam", "momentum", f"TraceState with ['trace'], got {ANOTHER} ['count', 'mu', 'nu'] at [0]{HINT}"),
+    ("in a chain", "adam", f"{ADAM}, got {ANOTHER} ['norm', 'clipped'] at [0]{HINT}"),
+    ("sgd", "adam", f"an entry '0', got none at [0]{HINT}"),
+    ("lbfgs", "adam", f"entries ['0', '1'], got '2' too at the top{HINT}"),
+    ("averaged", "adam", f"entries ['0', '1'], got the state of a wrapper around it at the top{HINT}"),
+    ("tunable", "adam", f"entries ['0', '1'], got the state of a wrapper around it at the top{HINT}"),
+    ("adam", "tunable", f"TunableState with ['hyperparams', 'inner'], got the state of what it wraps at the top{INTO}"),
+]
+
+
+@pytest.mark.parametrize(("saved", "template", "message"), OTHERS)
+def test_the_state_of_another_optimizer_is_called_that(saved: str, template: str, message: str) -> None:
+    d = checkpoint.to_state_dict(STATES[saved].init(SMALL))
+    with pytest.raises(TreeMismatchError) as caught:
+        checkpoint.from_state_dict(STATES[template].init(SMALL), d)
+    assert str(caught.value) == WHERE + message
+
+
+def test_a_state_without_a_schedule_can_be_put_into_one_with() -> None:
+    """As the error says."""
+    _, saved = STATES["adam"].update(SMALL, STATES["adam"].init(SMALL))
+    inner = checkpoint.from_state_dict(STATES["adam"].init(SMALL), checkpoint.to_state_dict(saved))
+    state = gradtx.tree.set_field(STATES["scheduled"].init(SMALL), "inner", inner)
+    updates, _ = STATES["scheduled"].update(SMALL, state)
+    assert jnp.allclose(updates["kernel"], STATES["adam"].update(SMALL, saved)[0]["kernel"])
+
+
+def scheduled(tx: Any) -> Any:
+    """A transformation with a schedule for its first number; ``None`` if it has no number, or a schedule already."""
+    if any(isinstance(x, gradtx.Schedule) for x in tx.arguments.values()):
+        return None
+    for name, argument in tx.factory.arguments.items():
+        x = tx.arguments[name]
+        if argument.numeric and not argument.operand and type(x) in (int, float):
+            return tx.replace(**{name: gradtx.constant_schedule(float(x))})
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name, tx in TRANSFORMATIONS.items() if scheduled(tx)])
+def test_a_schedule_more_or_less_is_said_of_every_transformation(name: str) -> None:
+    with_one = scheduled(TRANSFORMATIONS[name]).init(SMALL)
+    without = TRANSFORMATIONS[name].init(SMALL)
+    with pytest.raises(TreeMismatchError, match=f"expected {WITH}, got {WITHOUT}"):
+        checkpoint.from_state_dict(with_one, checkpoint.to_state_dict(without))
+    with pytest.raises(TreeMismatchError, match=f"got {WITH}"):
+        checkpoint.from_state_dict(without, checkpoint.to_state_dict(with_one))
+
+
+# --- forms that are no state dict -------------------------------------------------------------------------------------
+
 SCHEMAS: dict[str, tuple[Any, type, str]] = {
     "text": ("abc", ArgumentTypeError, "a schema that is an integer, got 'abc'"),
     "digits": ("1", ArgumentTypeError, "a schema that is an integer, got '1'"),
