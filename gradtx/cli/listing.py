@@ -55,7 +55,7 @@ def print_entry(name: str, out: Console) -> None:
       UnknownNameError: there is no such name; the message suggests the nearest.
     """
     factory = lookup(name)
-    out.print(Text(f"{factory.name}({', '.join(map(_signature, factory.arguments.values()))})", style="bold"))
+    out.print(Text(f"{factory.key}({', '.join(map(_signature, factory.arguments.values()))})", style="bold"))
     out.print(Text(f"{factory.kind}, family {factory.family}", style="dim"))
     out.print(_arguments(factory) if factory.arguments else "")
     out.print(Text(plain(inspect.getdoc(factory.function) or factory.summary)))
