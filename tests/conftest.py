@@ -2,10 +2,34 @@
 
 import contextlib
 import importlib
+import os
 from collections.abc import Iterator
 
 import jax
+import jaxlib
 import pytest
+
+from tests import effort
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The switch."""
+    parser.addoption(
+        "--exhaustive", action="store_true", help="more examples, all dtypes, and programs compiled as users' are"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide how much is done, before a test is imported; processes that this one starts inherit it."""
+    if config.getoption("--exhaustive"):
+        os.environ[effort.EXHAUSTIVE] = "1"
+    if effort.exhaustive() or hasattr(config, "workerinput"):
+        return
+    key = f"gradtx/quick_flags_of_jaxlib_{jaxlib.__version__}"
+    if config.cache.get(key, None) is None:
+        config.cache.set(key, effort.flags_are_known())
+    if config.cache.get(key, False):
+        effort.add_flags(effort.QUICK_FLAGS)
 
 
 def x64_mode() -> contextlib.AbstractContextManager[None]:

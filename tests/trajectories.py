@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 import gradtx
 from tests.conftest import x64_mode
+from tests.effort import exhaustive
 
 STEPS = 12
 
-SETTINGS = hypothesis.settings(max_examples=15, deadline=None)
+SETTINGS = hypothesis.settings(max_examples=200 if exhaustive() else 15, deadline=None)
 
 decays = st.just(0.0) | st.floats(0.1, 0.999)
 """Decay factors. Below 0.1, AdaBelief's g - m is mere rounding."""

@@ -149,10 +149,18 @@ CASES = TRANSFORMATIONS | {name: gradtx.scale_by_schedule(schedule) for name, sc
 
 
 def params_like(dtype: Any = jnp.float32) -> dict[str, Any]:
-    """A small tree: a matrix, a vector, an empty leaf and a None."""
+    """A small tree: a matrix, a vector, an empty leaf and a None; laws share what is compiled for its shapes."""
     random = np.random.default_rng(0)
     shapes = {"dense": {"kernel": (4, 3), "bias": (3,)}, "empty": (0, 2), "absent": None}
     return jax.tree.map(lambda shape: _draw(random, shape, dtype), shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def mixed() -> dict[str, Any]:
+    """A leaf of each dtype, all of different shapes, in x64 mode."""
+    random = np.random.default_rng(2)
+    leaves = {"kernel": ((4, 3), "float32"), "bias": ((3,), "bfloat16"), "phase": ((7,), "complex64")}
+    leaves |= {"half": ((2, 2), "float16"), "double": ((5,), "float64")}
+    return {name: _draw(random, shape, jnp.dtype(dtype)) for name, (shape, dtype) in leaves.items()}
 
 
 def gradients(params: Any, steps: int = 20, seed: int = 1) -> Any:
@@ -181,7 +189,7 @@ def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
     Functions that are not called cost nothing. A step of -g leaves 0.88 of the slope, no round number that a line
     search might compare it with.
     """
-    value = jnp.asarray(1.0 + jnp.cos(index * math.e), jnp.result_type(float))
+    value = jnp.asarray(1.0 + jnp.cos(jnp.asarray(index, float) * math.e), float)
 
     def each(leaf: Any, absent: Callable[[Any], Any], q: Any) -> Any:
         def visit(g: Any, x: Any, p: Any) -> Any:
@@ -190,8 +198,12 @@ def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
         return jax.tree.map(visit, grads, q, params, is_leaf=lambda x: x is None)
 
     def value_fn(q: Any) -> jax.Array:
-        terms = each(lambda g, d: jnp.sum(jnp.real(jnp.conj(g + 0.06 * d) * d), dtype=value.dtype), lambda g: None, q)
-        return sum(jax.tree.leaves(terms), start=value)
+        def term(g: Any, d: Any) -> jax.Array:
+            products = jnp.real(jnp.conj(g + 0.06 * d) * d)
+            wide = np.promote_types(np.float32, products.dtype if products.dtype.itemsize >= 4 else np.float32)
+            return jnp.sum(products, dtype=wide).astype(value.dtype)
+
+        return sum(jax.tree.leaves(each(term, lambda g: None, q)), start=value)
 
     def grad_fn(q: Any) -> Any:
         return each(lambda g, d: (g + 0.12 * d).astype(g.dtype), lambda g: g, q)

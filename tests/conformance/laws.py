@@ -1,7 +1,7 @@
 """What a law is: a test that runs over every case, and the exceptions it writes down."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.conformance.cases import CASES, advance, full_step
+from tests.conformance.cases import CASES, advance, full_step, mixed
 
 
 class Law(NamedTuple):
@@ -72,12 +72,6 @@ class Counting:
         return self.function(*args)
 
 
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
-"""`jax.jit` for programs that run for no time at all, and would be compiled for half a second; the step is not one."""
-
-
 class Programs:
     """The compiled programs of a case, made when first asked for and shared between laws."""
 
@@ -105,18 +99,57 @@ class Programs:
     @functools.cached_property
     def advance(self) -> Any:
         """All the steps whose gradients are given, in one program."""
-        return quick_jit(functools.partial(advance, self.tx))
+        return jax.jit(functools.partial(advance, self.tx))
+
+    @functools.cached_property
+    def of_every_dtype(self) -> "Traced":
+        """One step on a leaf of each dtype, in x64 mode."""
+        return trace_step(self.tx, mixed())
 
     @functools.cached_property
     def of_any(self) -> Any:
         """One step of a transformation that is itself an argument."""
-        return quick_jit(lambda tx, *args: full_step(tx, *args)[:2])
+        return jax.jit(lambda tx, *args: full_step(tx, *args)[:2])
+
+
+class Traced(NamedTuple):
+    """A step that was traced: its program, and what it takes and returns."""
+
+    program: Any
+    params: Any
+    state: Any
+    after: Any
+    next_state: Any
+    updates: Any
+
+
+def trace_step(tx: Any, params: Any, *numbers: Any) -> Traced:
+    """Trace the first step. If there are `numbers`, they are those of the transformation, as arguments."""
+    treedef = jax.tree.structure(tx)
+
+    def first(params: Any, grads: Any, *numbers: Any) -> Any:
+        own = treedef.unflatten(numbers) if numbers else tx
+        state = own.init(params)
+        return state, *full_step(own, params, state, grads, 0)
+
+    program, (state, after, next_state, updates) = jax.make_jaxpr(first, return_shape=True)(params, params, *numbers)
+    return Traced(program, params, state, after, next_state, updates)
 
 
 @functools.lru_cache(maxsize=2)
 def programs(name: str) -> Programs:
     """The programs of a case; the tests of the folder run case by case, so that two are enough to remember."""
     return Programs(name)
+
+
+def arrays(jaxpr: Any) -> Iterator[Any]:
+    """The shape and dtype of everything that a traced program computes, within its calls, loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield from (x.aval for x in equation.outvars)
+        for value in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from arrays(inner)
 
 
 def describe(tree: Any) -> Any:

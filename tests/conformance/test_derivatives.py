@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.conformance.cases import CASES, problem, step_once
-from tests.conformance.laws import finite, law, quick_jit
+from tests.conformance.laws import finite, law
 from tests.conftest import x64_mode
 
 STEPS = 10
@@ -37,7 +37,7 @@ def loss(tx, params, grads, curvature):
 def test_derivatives_are_finite(name):
     tx, (params, grads) = CASES[name], small_problem()
     with jax.debug_nans(True):
-        derivative = quick_jit(jax.grad(loss, argnums=(0, 1)))
+        derivative = jax.jit(jax.grad(loss, argnums=(0, 1)))
         for sparse in (grads, jax.tree.map(lambda g: g.at[:, :1].set(0.0), grads)):
             by_tx, by_params = derivative(tx, params, sparse, 0.0)
             assert finite((by_tx, by_params))
@@ -75,7 +75,7 @@ def test_derivatives_are_those_of_finite_differences(name):
 
         here = [*numbers, jnp.float64(0.0)]
 
-        @quick_jit
+        @jax.jit
         def value_and_slope(here, tangents):
             return jax.jvp(lambda *here: along(here[:-1], here[-1]), here, tangents)
 

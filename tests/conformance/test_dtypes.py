@@ -4,11 +4,14 @@ import contextlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tests.conformance.cases import CASES, at, full_step, problem
-from tests.conformance.laws import close, finite, law, programs
+from gradtx.tree import accumulator_dtype
+from tests.conformance.cases import CASES, mixed, params_like, problem
+from tests.conformance.laws import arrays, close, finite, law, programs, trace_step
 from tests.conftest import x64_mode
+from tests.effort import some
 
 MOVES_WITHOUT_GRADIENT = {
     "adamw": "weight decay",
@@ -57,18 +60,66 @@ LOW_MOMENTS = dict.fromkeys(
 )
 
 
+def widths(params):
+    """For the shape of each leaf, the bytes of a real number in its accumulators."""
+    return {p.shape: np.dtype(accumulator_dtype(p.dtype, real=True)).itemsize for p in jax.tree.leaves(params)}
+
+
+def width(x):
+    """The bytes of a real number, and 0 for what is no floating number."""
+    return np.zeros((), x.dtype).real.itemsize if jnp.issubdtype(x.dtype, jnp.inexact) else 0
+
+
+def of_leaves(found, params):
+    """Of some arrays those that are shaped like a leaf, or like several in a row, with the width they should have."""
+    for x in found:
+        for shape, wide in widths(params).items():
+            if getattr(x, "shape", ())[-len(shape) :] == shape and width(x):
+                yield x, wide
+
+
 @law(4, weaker=LOW_MOMENTS)
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64", "float64"])
+@pytest.mark.parametrize("dtype", some(["every"], ["float16", "bfloat16", "complex64", "float64"]))
 def test_dtypes_are_kept_and_accumulators_are_wide(name, dtype):
-    with x64_mode() if dtype == "float64" else contextlib.nullcontext():
-        params, grads = problem(dtype)
-        tx = CASES[name]
-        state = jax.eval_shape(tx.init, params)
-        after, state, updates = jax.eval_shape(lambda *a: full_step(tx, *a), params, state, at(grads, 0), 0)
-        assert {x.dtype for x in jax.tree.leaves((after, updates))} == {jnp.dtype(dtype)}
-        wide = {"float64", "complex64"} if dtype == "float64" else {"float32", "complex64"}
-        allowed = wide | {"int32", "bool"} | ({"bfloat16"} if name in LOW_MOMENTS else set())
-        assert {str(x.dtype) for x in jax.tree.leaves(state)} <= allowed
+    with x64_mode() if dtype in ("every", "float64") else contextlib.nullcontext():
+        alone = None if dtype == "every" else {"kernel": problem(dtype)[0]["dense"]["kernel"]}
+        traced = programs(name).of_every_dtype if alone is None else trace_step(CASES[name], alone)
+        kept = [jax.tree.map(lambda x: x.dtype, tree) for tree in (traced.params, traced.after, traced.updates)]
+        assert kept[0] == kept[1] == kept[2]
+        state = jax.tree.leaves(traced.next_state)
+        if name not in LOW_MOMENTS:
+            assert not [x for x, wide in of_leaves(state, traced.params) if width(x) < wide]
+        assert {str(x.dtype) for x in state if not width(x) >= 4} <= {"int32", "bool"} | (
+            {"bfloat16"} if name in LOW_MOMENTS else set()
+        )
+
+
+def numbers_of(tx):
+    """The numeric arguments of a transformation that may be schedules, and are not."""
+    free = (a.name for a in tx.factory.arguments.values() if a.numeric and not a.operand)
+    return {k: tx.arguments[k] for k in free if not callable(tx.arguments[k]) and tx.arguments[k] is not None}
+
+
+@law(4)
+def test_nothing_shaped_like_a_leaf_is_wider_than_its_accumulator(name):
+    """In x64 mode numbers are float64, as arguments are and schedules' values: no reason to compute with leaves so."""
+    with x64_mode():
+        tx, params = CASES[name], mixed()
+        schedules = {k: lambda step, x=x: jnp.asarray(x, jnp.float64) for k, x in numbers_of(tx).items()}
+        for traced in (
+            programs(name).of_every_dtype,
+            trace_step(tx, params, *(jnp.asarray(x, jnp.float64) for x in jax.tree.leaves(tx))),
+            trace_step(tx.replace(**schedules), params),
+        ):
+            too_wide = {str(x) for x, wide in of_leaves(arrays(traced.program.jaxpr), params) if width(x) > wide}
+            assert not too_wide
+
+
+@law(4)
+@pytest.mark.parametrize("dtype", some(["every"], ["float32", "float64", "bfloat16", "complex64"]))
+def test_strict_promotion_of_dtypes_is_no_obstacle(name, dtype):
+    with x64_mode(), jax.numpy_dtype_promotion("strict"):
+        trace_step(CASES[name], mixed() if dtype == "every" else params_like(jnp.dtype(dtype)))
 
 
 BY_COMPARISON = {
@@ -111,24 +162,24 @@ def test_complex_numbers_extend_the_real_ones(name):
 
 
 @law(4, weaker=MOVES_WITHOUT_GRADIENT)
-@pytest.mark.parametrize("factor", [1.0, 0.0], ids=["params", "zero_params"])
-def test_a_thousand_zero_gradients_do_nothing_bad(name, factor):
+def test_a_thousand_zero_gradients_do_nothing_bad(name):
     case, (params, grads) = programs(name), problem()
-    params, zeros = jax.tree.map(lambda x: x * factor, params), jax.tree.map(jnp.zeros_like, grads)
-    now = params, case.tx.init(params)
-    for _ in range(50):
-        now = case.advance(*now, zeros)
-    assert finite(now)
-    if name not in MOVES_WITHOUT_GRADIENT:
-        close(now[0], params)
+    zeros = jax.tree.map(jnp.zeros_like, grads)
+    for begin in (params, jax.tree.map(jnp.zeros_like, params)):
+        now = begin, case.tx.init(begin)
+        for _ in range(50):
+            now = case.advance(*now, zeros)
+        assert finite(now)
+        if name not in MOVES_WITHOUT_GRADIENT:
+            close(now[0], begin)
 
 
 @law(4)
-@pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_tiny_and_huge_gradients_stay_finite(name, size):
+def test_tiny_and_huge_gradients_stay_finite(name):
     case, (params, grads) = programs(name), problem()
-    after, _ = case.advance(params, case.tx.init(params), jax.tree.map(lambda g: g * size, grads))
-    assert finite(after)
+    for size in (1e-30, 1e30):
+        after, _ = case.advance(params, case.tx.init(params), jax.tree.map(lambda g, size=size: g * size, grads))
+        assert finite(after)
 
 
 @law(4, weaker=UNCLIPPED_BY_NAN | GUARDS)

@@ -4,6 +4,7 @@ Execution on several devices is in `test_sharding.py`.
 """
 
 import functools
+import re
 
 import chex
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 import gradtx
 from tests.compilations import COMPILED
 from tests.conformance.cases import at, problem, step_once
-from tests.conformance.laws import close, law, programs, quick_jit
+from tests.conformance.laws import close, law, programs, trace_step
 
 FEW = 3
 
@@ -31,7 +32,7 @@ def test_eager_equals_jit_scan_and_fori(name):
     def body(index, carry):
         return step_once(case.tx, *carry, at(few, index), index)
 
-    close(eager, quick_jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
+    close(eager, jax.jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
     for index in range(FEW, 20):
         jitted = case.step(*jitted, at(grads, index), index)
     close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
@@ -62,7 +63,7 @@ def test_vmap_over_params_equals_separate_runs(name):
     case, (params, grads) = programs(name), problem()
     factors = (1.0, 2.0, -1.0)
     batch, batch_grads = jax.tree.map(lambda x: jnp.stack([x * f for f in factors]), (params, grads))
-    step = quick_jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
+    step = jax.jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
     together = batch, jax.vmap(case.tx.init)(batch)
     for index in range(FEW):
         together = step(*together, jax.tree.map(lambda x, i=index: x[:, i], batch_grads), index)
@@ -81,7 +82,7 @@ def test_vmap_over_every_hyperparameter_equals_separate_runs(name):
     factors = [jnp.array([1.0, 1.0 if x == 1 else 0.97]) for x in numbers]
     swept = treedef.unflatten([x * f for x, f in zip(numbers, factors, strict=True)])
     axes, lanes = gradtx.sweep_axes(swept), jnp.arange(2)
-    step = quick_jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
+    step = jax.jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
     states = jax.vmap(lambda tx, _: tx.init(params), in_axes=(axes, 0))(swept, lanes)
     together = jax.tree.map(lambda x: jnp.stack([x, x]), params), states
     for index in range(FEW):
@@ -130,6 +131,6 @@ def test_the_same_seed_gives_the_same_bits(name):
     case, (params, grads) = programs(name), problem()
     runs = [case.step(*case.start(params), at(grads, 0), 3) for _ in range(2)]
     chex.assert_trees_all_equal(*runs)
-    # Another instance knows nothing of what this one did.
-    fresh = [step_once(tx, params, tx.init(params), at(grads, 0), 3) for tx in (case.tx, case.tx.replace())]
-    chex.assert_trees_all_equal(*fresh)
+    # Another instance knows nothing of what this one did: its program is the same.
+    fresh = [str(trace_step(tx, params).program) for tx in (case.tx, case.tx.replace())]
+    assert len({re.sub("0x[0-9a-f]+", "", program) for program in fresh}) == 1

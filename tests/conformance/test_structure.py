@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.conformance.cases import CASES, as_given, at, extras, params_like, problem, step_once
-from tests.conformance.laws import describe, law, programs
+from tests.conformance.cases import CASES, at, params_like, problem, step_once
+from tests.conformance.laws import describe, law, programs, trace_step
 from tests.conftest import x64_mode
+from tests.effort import some
 
 
 @law(1)
@@ -26,16 +27,15 @@ def test_the_state_keeps_its_structure(name):
 
 
 @law(1)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", some(["every"], ["float32", "float64"]))
 def test_the_state_keeps_its_structure_in_x64_mode(name, dtype):
     with x64_mode():
-        tx, params = CASES[name], params_like(jnp.dtype(dtype))
-        state = jax.eval_shape(tx.init, params)
-        after_params, after = jax.eval_shape(lambda p, s: step_once(tx, p, s, p, 0), params, state)
-        for before, now in ((params, after_params), (state, after)):
-            assert jax.tree.structure(before) == jax.tree.structure(now)
-            for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(now), strict=True):
-                assert (x.shape, x.dtype, False) == (y.shape, y.dtype, y.weak_type)
+        alone = None if dtype == "every" else params_like(jnp.dtype(dtype))
+        traced = programs(name).of_every_dtype if alone is None else trace_step(CASES[name], alone)
+    for before, now in ((traced.params, traced.after), (traced.state, traced.next_state)):
+        assert jax.tree.structure(before) == jax.tree.structure(now)
+        for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(now), strict=True):
+            assert (x.shape, x.dtype, False) == (y.shape, y.dtype, y.weak_type)
 
 
 @law(1)
@@ -53,16 +53,6 @@ def test_twenty_steps_take_one_trace(name):
 def test_init_is_abstract(name):
     tx, params = CASES[name], params_like()
     chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(tx.init, params), tx.init(params))
-
-
-@law(1)
-def test_strict_promotion_of_dtypes_is_no_obstacle(name):
-    tx, (params, grads) = CASES[name], problem()
-    with jax.numpy_dtype_promotion("strict"):
-        state = jax.eval_shape(tx.init, params)
-    given, g = extras(params, at(grads, 0), 0), as_given(tx, at(grads, 0))
-    with jax.numpy_dtype_promotion("strict"):
-        jax.eval_shape(lambda p, s: tx.update(g, s, p, **given), params, state)
 
 
 @law(3)

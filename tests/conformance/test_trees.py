@@ -9,11 +9,10 @@ import flax.core
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import gradtx
 from tests.conformance.cases import CASES, at, gradients, params_like, problem, step_once
-from tests.conformance.laws import close, describe, law, programs, quick_jit
+from tests.conformance.laws import close, describe, law, programs
 
 
 class Layer(NamedTuple):
@@ -69,7 +68,7 @@ def test_every_container_is_as_good_as_a_dict(name):
         assert jax.tree.structure(after) == jax.tree.structure(held)
         assert jax.tree.structure(after_state) == jax.tree.structure(state)
     held, held_grads = (nested(**tree) for tree in (params, grads))
-    got = quick_jit(lambda p, g: step_once(tx, p, tx.init(p), g, 0)[0])(held, held_grads)
+    got = step_once(tx, held, tx.init(held), held_grads, 0)[0]
     assert jax.tree.structure(got) == jax.tree.structure(held)
     expected = programs(name).step(*programs(name).start(whole), at(whole_grads, 0), 0)[0]["dense"]
     if name not in NOISY:
@@ -80,9 +79,9 @@ def test_every_container_is_as_good_as_a_dict(name):
 def test_scalar_and_zero_size_leaves(name):
     tx = CASES[name]
     params = {
-        "kernel": jnp.ones((2, 2)),
+        "kernel": jnp.ones((4, 3)),
         "scalar": jnp.float32(2.0),
-        "none": jnp.zeros((0, 3)),
+        "none": jnp.zeros((0, 2)),
         "one": jnp.ones((1, 1)),
     }
     state = tx.init(params)
@@ -104,13 +103,13 @@ def test_a_leaf_may_be_the_whole_tree(name):
 
 
 @law(5)
-@pytest.mark.parametrize("params", [{}, (), [], {"a": None}, {"a": {}, "b": ()}], ids=repr)
-def test_empty_trees(name, params):
+def test_empty_trees(name):
     tx = CASES[name]
-    state = tx.init(params)
-    after, new_state = step_once(tx, params, state, params, 0)
-    assert after == params
-    assert describe(new_state) == describe(state)
+    for params in ({}, (), [], {"a": None}, {"a": {}, "b": ()}):
+        state = tx.init(params)
+        after, new_state = step_once(tx, params, state, params, 0)
+        assert after == params
+        assert describe(new_state) == describe(state)
 
 
 @law(5)
@@ -124,7 +123,7 @@ def test_absent_gradients_leave_parameters_and_state(name):
 
 @law(5)
 def test_integer_parameters_are_passed_over(name):
-    tx, params = CASES[name], {"kernel": jnp.ones((2, 2)), "table": jnp.arange(3)}
+    tx, params = CASES[name], {"kernel": jnp.ones((4, 3)), "table": jnp.arange(3)}
     grads = jax.grad(lambda p: jnp.sum(p["kernel"] ** 2), allow_int=True)(params)
     assert grads["table"].dtype == jax.dtypes.float0
     after, state = step_once(tx, params, tx.init(params), grads, 0)
