@@ -169,3 +169,11 @@ def test_every_public_name_is_documented_once() -> None:
         target = gradtx
         for part in name.split("."):
             target = getattr(target, part)
+
+
+def test_a_name_is_on_the_page_of_its_family() -> None:
+    for name, factory in gradtx.registry().items():
+        if factory.kind == "schedule" or factory.family == "core" or name not in gradtx.__all__:
+            continue
+        page = ROOT / "docs" / "api" / f"{factory.family.replace('_', '-')}.md"
+        assert f"::: gradtx.{name}\n" in page.read_text(encoding="utf-8"), name
