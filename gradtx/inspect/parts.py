@@ -123,16 +123,16 @@ def _noting(tx: Any, path: Path, seen: dict[Path, Seen]) -> GradientTransformati
 
     def function(*args: Any, **kwargs: Any) -> Any:
         made = original(*args, **kwargs)
-        init, update = _noting(made, (*path, COMPOSITION), seen) if composed else _as_pair(made)
-        return functools.partial(_note, init, mask, overhead, path, seen), update
+        if composed:
+            whole = _noting(made, (*path, COMPOSITION), seen)
+            made = whole.leafwise or tuple(whole)
+        # A leafwise transformation stays one: there are wrappers that take no other.
+        init = made.init if isinstance(made, Leafwise) else made[0]
+        noted = functools.partial(_note, init, mask, overhead, path, seen)
+        return dataclasses.replace(made, init=noted) if isinstance(made, Leafwise) else (noted, made[1])
 
     factory = dataclasses.replace(tx.factory, function=function)
     return GradientTransformation.of(factory, {k: _with_noting(x, path, k, seen) for k, x in tx.arguments.items()})
-
-
-def _as_pair(made: Any) -> tuple[Any, Any]:
-    """``init`` of a form, and an ``update`` that nobody calls."""
-    return (made.init, lambda *_: None) if isinstance(made, Leafwise) else made
 
 
 def _with_noting(argument: Any, path: Path, key: str, seen: dict[Path, Seen]) -> Any:

@@ -258,3 +258,10 @@ def test_an_inner_transformation_that_is_not_leafwise_is_refused():
         gradtx.errors.ArgumentTypeError, match="in_eight_bits: expected an inner transformation that is"
     ):
         in_eight_bits(gradtx.lbfgs())
+
+
+def test_it_is_described():
+    params = {"w": jnp.ones((128, 128)), "b": jnp.ones(128)}
+    shown = str(gradtx.describe(gradtx.chain(gradtx.clip(1.0), in_eight_bits(gradtx.adamw(0.1))), params))
+    assert "in_eight_bits" in shown
+    assert "scale_by_adam" in shown
