@@ -56,8 +56,8 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         u = g \cdot \min\!\left(1, \frac{c}{\lVert g \rVert_2}\right)
 
     The norm is taken over all leaves, in at least float32. If it is NaN, nothing is shrunk: the leaves that are right
-    stay right. If it is infinite, because an element is or because the squares overflow (elements beyond 1e19 in
-    float32), all updates are zero, as they are in the limit.
+    stay right. If it is infinite, because an element is or the norm is beyond the largest float, all updates are zero,
+    as they are in the limit.
 
     Inside `masked`, all leaves are those of the mask. Inside `partition`, the norm is that of the whole tree as it came
     to the (outermost) partition, unless `scope` says otherwise; a clip that is to be of the whole tree must then be the

@@ -94,9 +94,18 @@ def test_a_nan_in_one_leaf_leaves_the_others_right():
     assert int(state.clipped) == 0
 
 
-@pytest.mark.parametrize("huge", [1e30, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("size", [1e20, 1e30, 5e37])
+def test_squares_that_overflow_do_not_stop_the_step(size, dtype):
+    update, state = clip_norm(1.0, {"a": jnp.array([size, -size], dtype), "b": jnp.array(3.0)})
+    np.testing.assert_allclose(update["a"].astype("complex64"), np.array([1, -1]) * 0.5**0.5, rtol=5e-3)
+    np.testing.assert_allclose(state.norm, 2**0.5 * size, rtol=5e-3)
+    assert int(state.clipped) == 1
+
+
+@pytest.mark.parametrize("huge", [np.inf, -np.inf])
 def test_an_infinite_norm_makes_no_step(huge):
-    """The squares of 1e30 are beyond float32, too: the factor is 0, and no infinity is multiplied by it."""
+    """The factor is 0, and no infinity is multiplied by it."""
     update, state = clip_norm(1.0, {"bad": jnp.array([huge, 2.0]), "good": jnp.array(3.0)})
     assert (update["bad"].tolist(), float(update["good"])) == ([0.0, 0.0], 0.0)
     assert np.isinf(state.norm)

@@ -110,6 +110,59 @@ def test_not_finite_numbers_show():
     assert jnp.isinf(tree.global_norm([jnp.array([jnp.inf, 1.0])]))
 
 
+RANGE = [1e-36, 1e-30, 1e-25, 1e-19, 1e-10, 1.0, 1e10, 1e18, 1e20, 1e30, 1e38]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_norm_is_right_wherever_it_is_a_float(dtype, compiled):
+    """Squares of float32 leave the range of the floats below 1e-19 and above 1e19."""
+    norm = jax.jit(tree.global_norm) if compiled else tree.global_norm
+    for size in RANGE:
+        leaves = {"a": jnp.array([2.0, -1.0], dtype) * size, "b": jnp.full((1, 2), size / 10, "float32"), "c": None}
+        wide = np.concatenate([np.asarray(x).astype(np.complex128).ravel() for x in jax.tree.leaves(leaves)])
+        np.testing.assert_allclose(norm(leaves), np.linalg.norm(wide), rtol=1e-6)
+
+
+def test_the_norm_is_right_in_batches_and_in_double_precision(x64):
+    sizes = jnp.array([0.0, 1e-300, 1e-160, 1e-25, 1.0, 1e25, 1e160, 1e300])
+    leaves = [sizes[:, None] * jnp.array([[3.0, 4.0]]), jnp.zeros((8, 2), jnp.float32)]
+    for norm in (jax.vmap(tree.global_norm), jax.jit(jax.vmap(tree.global_norm))):
+        np.testing.assert_allclose(norm(leaves), 5 * sizes, rtol=1e-13)
+    mixed = [jnp.array([3e30], jnp.float32), jnp.array([4e30])]
+    np.testing.assert_allclose(tree.global_norm(mixed), 5e30, rtol=1e-7)
+    np.testing.assert_allclose(tree.global_norm([jnp.full(2, 3e38, jnp.float32), jnp.ones(1)]), 18**0.5 * 1e38, 1e-7)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_the_gradient_is_right_wherever_the_norm_is(size):
+    for transform in (lambda f: f, jax.jit, lambda f: lambda x: jax.vmap(f)(x[None])[0]):
+        np.testing.assert_allclose(
+            transform(jax.grad(tree.global_norm))(jnp.array([3.0, 4.0]) * size), [0.6, 0.8], 1e-6
+        )
+
+
+def test_the_second_derivative_is_right():
+    np.testing.assert_allclose(jax.hessian(tree.global_norm)(jnp.array([3.0, 4.0]))[0], [0.128, -0.096], rtol=1e-6)
+
+
+def test_derivatives_of_every_order_are_zero_at_zero():
+    with jax.debug_nans(True):
+        assert not jax.hessian(tree.global_norm)(jnp.zeros(2)).any()
+        assert not jax.jit(jax.hessian(tree.global_norm))(jnp.zeros(2)).any()
+
+
+def test_infinite_numbers_of_any_kind_make_the_norm_infinite_without_a_nan():
+    with jax.debug_nans(True):
+        for leaves in (
+            [jnp.array([1.0, -jnp.inf])],
+            [jnp.array([complex(1, np.inf)]), jnp.ones(2)],
+            [jnp.full(9, 3e38)],
+        ):
+            assert jnp.isinf(tree.global_norm(leaves))
+            assert jnp.isinf(jax.jit(tree.global_norm)(leaves))
+
+
 def test_inner_products_are_of_real_and_imaginary_parts():
     x, y = {"a": jnp.array([1 + 2j]), "b": jnp.array([3.0])}, {"a": jnp.array([4 - 1j]), "b": jnp.array([5.0])}
     assert tree.inner(x, y).item() == 1 * 4 + 2 * -1 + 15
