@@ -10,6 +10,7 @@ from gradtx.checkpoint.state_dict import described, placed_like
 from gradtx.core import GradientTransformation, ScheduledState, TunableState, as_transformation
 from gradtx.errors import GradtxError, TreeMismatchError
 from gradtx.gradients import ClipByGlobalNormState
+from gradtx.tree.fields import find_nodes
 from gradtx.typing import Params, State
 
 
@@ -34,7 +35,8 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
       A state like ``tx.init(params)``; it shares no memory with the other.
 
     Raises:
-      TreeMismatchError: a part of one state has no counterpart in the other, or belongs to other params.
+      TreeMismatchError: a part of one state has no counterpart in the other, or belongs to other params; or one is no
+        named tuple, and nothing says what it is.
 
     Example:
       >>> import jax.numpy as jnp, gradtx, optax
@@ -47,8 +49,11 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
     """
     try:
         tx = as_transformation(tx, "tx to be a transformation")
+        fresh, like_params = tx.init(params), _named_tuples(params)
+        for node in (fresh, optax_state):
+            _require_named(node, like_params)
         pieces = list(_pieces(optax_state))
-        state = _filled(tx.init(params), pieces)
+        state = _filled(fresh, pieces)
         if pieces:
             hint = _INJECTED if "hyperparams" in pieces[0]._fields else _HINT
             raise TreeMismatchError("a place for every part of the Optax state", got=_shown(pieces[0]), hint=hint)
@@ -59,11 +64,39 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
 
 
 _HINT = "make the same chain as in Optax; a wrapper's state cannot be read, but what it wraps can"
+_BARE = "read the parts that are, one by one, and put the others into the state of init(params)"
 _INJECTED = "hyperparameters were injected: continue with tunable(...), or a schedule"
+
+
+_WRAPPERS = {"inner_state", "inner_states"}
+"""The fields of states that hold no numbers of their own: those of masks and partitions."""
+
+_INNER = {"inner", *_WRAPPERS}
+"""The fields that hold a state inside a state with numbers of its own."""
 
 
 def _fields(node: Any) -> tuple[str, ...] | None:
     return getattr(node, "_fields", None) if isinstance(node, tuple) else None
+
+
+def _named_tuples(params: Params) -> set[type]:
+    """The classes of named tuples in the params: one in a state is a tree like the params, whatever its fields."""
+    return {type(node) for node in find_nodes(params, tuple) if _fields(node)}
+
+
+def _require_named(node: Any, like_params: set[type]) -> None:
+    """Refuse a state some of whose arrays are in no named tuple, so that nothing says what they are."""
+    fields = _fields(node)
+    if fields and type(node) not in like_params and not {*fields} <= _WRAPPERS:
+        for name in fields:
+            if name in _INNER:
+                _require_named(getattr(node, name), like_params)
+    elif isinstance(node, tuple | list | dict) and type(node) not in like_params:
+        for child in node.values() if isinstance(node, dict) else node:
+            _require_named(child, like_params)
+    elif jax.tree.leaves(node):
+        got = described(node) if _fields(node) is None else _shown(node)
+        raise TreeMismatchError("states that are named tuples", got=got, hint=_BARE)
 
 
 def _shown(piece: Any) -> str:
@@ -73,7 +106,7 @@ def _shown(piece: Any) -> str:
 def _pieces(node: Any) -> Iterator[Any]:
     """The parts of an Optax state that hold numbers, in order."""
     fields = _fields(node)
-    if fields and not {*fields} <= {"inner_state", "inner_states"}:
+    if fields and not {*fields} <= _WRAPPERS:
         yield node
         if "hyperparams" in fields:
             yield from _pieces(node.inner_state)
@@ -103,7 +136,7 @@ def _filled(node: Any, pieces: list[Any]) -> Any:
             return {name: _filled(node[name], pieces) for name in sorted(node, key=str)}
         case tuple() if fields is None:
             return tuple(_filled(child, pieces) for child in node)
-    if fields is None or {*fields} <= {"inner_state", "inner_states"}:
+    if fields is None or {*fields} <= _WRAPPERS:
         return node if not fields else type(node)(*(_filled(child, pieces) for child in node))
     piece = _take(pieces, fields, lambda has: has ^ {*fields} <= {"count"})  # one may count where the other does not
     both = {*fields} & {*piece._fields}

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -191,3 +191,83 @@ def test_states_of_other_params() -> None:
         checkpoint.from_optax_state(tx, optax.sgd(0.1, momentum=0.9).init(OTHER), params())
     with pytest.raises(TreeMismatchError, match=r"moments of the same params, got a leaf in one only at \['more'\]"):
         checkpoint.from_optax_state(tx, optax.sgd(0.1, momentum=0.9).init(params() | {"more": jnp.ones(1)}), params())
+
+
+# --- params with the names of fields ----------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """Params in a named tuple whose fields are those of states."""
+
+    count: Any
+    hyperparams: Any
+    mu: Any
+    nu: Any
+    trace: Any
+
+
+class Inner(NamedTuple):
+    """Params in what looks like the state of a mask."""
+
+    inner_state: Any
+
+
+LEAVES = (jnp.ones((2, 3)), jnp.ones(3), jnp.ones(()), jnp.ones((3, 2)), jnp.ones(2))
+FORMS: dict[str, Callable[..., Any]] = {
+    "keys": lambda *xs: dict(zip(Moments._fields, xs, strict=True)),
+    "nested keys": lambda *xs: {"inner_state": {"trace": dict(zip(Moments._fields, xs, strict=True))}},
+    "fields": Moments,
+    "nested fields": lambda *xs: Inner(Moments(*xs)),
+    "no names": lambda *xs: xs,
+}
+
+OF_ANY_PARAMS = {name: make for name, make in BOTH.items() if name not in ("adamw mask", "masked", "partition")}
+OF_ANY_PARAMS |= {
+    "masked": lambda lib: lib.masked(lib.chain(lib.trace(0.9), lib.scale(-0.1)), matrices),
+    "partition": lambda lib: lib.partition(
+        {"mu": lib.adam(0.1), "trace": lib.sgd(lib.linear_schedule(0.1, 0.0, 9), momentum=0.5)},
+        lambda p: jax.tree.map(lambda x: "mu" if x.ndim == 2 else "trace", p),
+    ),
+}
+
+
+def matrices(p: Any) -> Any:
+    return jax.tree.map(lambda x: x.ndim == 2, p)
+
+
+def numbered(state: Any) -> Any:
+    """A state with other numbers in each array."""
+    arrays, treedef = jax.tree.flatten(state)
+    return treedef.unflatten([jnp.asarray(x + i + 1, x.dtype) for i, x in enumerate(arrays)])
+
+
+@pytest.mark.parametrize("name", OF_ANY_PARAMS)
+def test_names_in_the_params_are_not_taken_for_fields_of_the_state(name: str) -> None:
+    ours, theirs = OF_ANY_PARAMS[name](gradtx), OF_ANY_PARAMS[name](optax)
+    plain = dict(zip("abcde", LEAVES, strict=True))
+    expected = jax.tree.leaves(checkpoint.from_optax_state(ours, numbered(theirs.init(plain)), plain))
+    for form, make in FORMS.items():
+        p = make(*LEAVES)
+        state = checkpoint.from_optax_state(ours, numbered(theirs.init(p)), p)
+        assert jax.tree.structure(state) == jax.tree.structure(ours.init(p)), form
+        for x, y in zip(jax.tree.leaves(state), expected, strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_state_that_is_a_bare_tree_is_refused(form: str) -> None:
+    """Nothing says what it is; with the fields of a moment, it would be read in place of one, else it would be lost."""
+    p = FORMS[form](*LEAVES)
+    bare = optax.GradientTransformation(lambda p: jax.tree.map(jnp.zeros_like, p), lambda g, s, p=None: (g, s))
+    message = (
+        r"expected states that are named tuples, got (float32\[2, 3\]|Moments\(.*\)|Inner\(inner_state\)); read the"
+    )
+    for ours, theirs in (
+        (gradtx.chain(bare, gradtx.adam(0.1)), optax.chain(bare, optax.adam(0.1))),
+        (gradtx.adam(0.1), bare),
+        (gradtx.chain(bare), optax.adam(0.1)),
+        (gradtx.masked(bare, matrices), optax.masked(bare, matrices)),
+        (gradtx.adam(gradtx.linear_schedule(0.1, 0.0, 9)), optax.inject_hyperparams(lambda rate: bare)(rate=0.1)),
+    ):
+        with pytest.raises(TreeMismatchError, match=message):
+            checkpoint.from_optax_state(ours, theirs.init(p), p)
