@@ -221,8 +221,9 @@ def _check_schema(d: Any) -> None:
 
 def _integer(x: Any) -> int | None:
     """A whole number, also as an array of no axes; ``None`` for anything else, such as texts and booleans."""
-    integer = jnp.issubdtype(x.dtype, jnp.integer) if hasattr(x, "dtype") else type(x) is int
-    return int(x) if integer and getattr(x, "shape", ()) == () else None
+    if isinstance(x, np.ndarray | np.generic | jax.Array):
+        return int(x) if x.shape == () and jnp.issubdtype(x.dtype, jnp.integer) else None
+    return x if type(x) is int else None
 
 
 def _shown(x: Any) -> str:
@@ -338,8 +339,8 @@ def _filled(node: Any, at: KeyPath) -> Any:
 
 
 def _from_array(node: Any, entry: Any, at: KeyPath) -> Any:
-    if isinstance(entry, Mapping) or not (hasattr(entry, "dtype") and hasattr(entry, "shape")):
-        raise TreeMismatchError("an array", got=described(entry), at=_text(at), hint=_HINT)
+    if isinstance(entry, Mapping | jax.ShapeDtypeStruct) or not (hasattr(entry, "dtype") and hasattr(entry, "shape")):
+        raise TreeMismatchError("an array", got=type_name(entry), at=_text(at), hint=_HINT)
     wanted = _to_array(node)
     x = _with_dtype(entry, wanted.dtype)
     if described(x) != described(wanted):

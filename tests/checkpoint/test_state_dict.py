@@ -110,6 +110,18 @@ def test_restored_arrays_are_where_the_templates_are() -> None:
     assert not checkpoint.from_state_dict(jnp.zeros(4), d).committed
 
 
+def test_without_a_place_in_the_template_arrays_stay_and_counters_are_loose() -> None:
+    """A counter tied to one device could not meet params on others."""
+    state = {"count": jnp.int32(3), "key": jax.random.key(1), "mu": jnp.ones(4)}
+    saved = checkpoint.to_state_dict(jax.device_put(state, jax.devices()[0]))
+    for template in (state, jax.eval_shape(lambda: state)):
+        restored = checkpoint.from_state_dict(template, saved)
+        assert {name: x.committed for name, x in restored.items()} == {"count": False, "key": False, "mu": True}
+        assert restored["mu"] is saved["state"]["mu"]
+        assert int(restored["count"]) == 3
+        assert bool(restored["key"] == state["key"])
+
+
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_every_transformation_restores(name: str) -> None:
     state = TRANSFORMATIONS[name].init({"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)})
@@ -158,6 +170,10 @@ MISTAKES = {
         "float32[2, 3], got float16[2, 3] at [1]['w']; change the entry with astype, if that is meant",
     ),
     "no array": ({"1_w": 3}, f"an array, got int at [1]['w']{HINT}"),
+    "only described": (
+        {"1_w": jax.ShapeDtypeStruct((2, 3), jnp.float32)},
+        f"an array, got ShapeDtypeStruct at [1]['w']{HINT}",
+    ),
     "entries for an array": ({"1_w": None, "1_w_a": np.ones(2)}, f"an array, got a dict with ['a'] at [1]['w']{HINT}"),
     "an array for entries": (
         {"1_w": None, "1": np.ones(2)},
@@ -286,6 +302,11 @@ SCHEMAS: dict[str, tuple[Any, type, str]] = {
     "NaN": (float("nan"), ArgumentTypeError, "a schema that is an integer, got nan"),
     "NaN of JAX's": (jnp.float32(jnp.nan), ArgumentTypeError, "a schema that is an integer, got float32[]"),
     "fraction": (1.7, ArgumentTypeError, "a schema that is an integer, got 1.7"),
+    "only described": (
+        jax.ShapeDtypeStruct((), jnp.int32),
+        ArgumentTypeError,
+        "a schema that is an integer, got int32[]",
+    ),
     "object": (np.asarray(None), ArgumentTypeError, "a schema that is an integer, got object[]"),
     "negative": (-5, ArgumentValueError, "a schema of at least 1, got -5"),
     "zero": (np.int32(0), ArgumentValueError, "a schema of at least 1, got 0"),
