@@ -109,7 +109,7 @@ def _read_annotation(name: str, hint: Any) -> Argument:
     return Argument(name, range=number, nested=number is not None, mapping=mapping)
 
 
-FOREIGN_NAMES = {
+_FOREIGN_NAMES = {
     "lr": "learning_rate",
     "beta_1": "b1",
     "beta_2": "b2",
@@ -131,7 +131,7 @@ def bind(
     """Match a call to a signature and fill in the defaults, or say which argument is wrong."""
     unknown = next((name for name in kwargs if name not in arguments), None)
     if unknown is not None:
-        meant = FOREIGN_NAMES.get(unknown.lower())
+        meant = _FOREIGN_NAMES.get(unknown.lower())
         near = [meant] if meant in arguments else difflib.get_close_matches(unknown, list(arguments), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else ""
         raise ArgumentTypeError(f"arguments among ({', '.join(arguments)})", got=f"{unknown!r}", hint=hint)

@@ -14,15 +14,15 @@ from gradtx.errors import MissingExtraError
 from gradtx.tree.select import keep_selected, put_back
 from gradtx.typing import Params, Updates
 
-ValueFn = Callable[[Params], jax.Array]
-GradFn = Callable[[Params], Updates]
-ValueAndGradFn = Callable[[Params], tuple[jax.Array, Updates]]
+_ValueFn = Callable[[Params], jax.Array]
+_GradFn = Callable[[Params], Updates]
+_ValueAndGradFn = Callable[[Params], tuple[jax.Array, Updates]]
 
-FUNCTIONS = ("value_fn", "grad_fn", "value_and_grad_fn")
+_FUNCTIONS = ("value_fn", "grad_fn", "value_and_grad_fn")
 """The extras that are functions of the parameters."""
 
 
-def value_function(extra: Mapping[str, Any]) -> ValueFn:
+def value_function(extra: Mapping[str, Any]) -> _ValueFn:
     """``value_fn`` of the extras, or one made of ``value_and_grad_fn``.
 
     Raises:
@@ -36,7 +36,7 @@ def value_function(extra: Mapping[str, Any]) -> ValueFn:
     raise _missing("value_fn")
 
 
-def grad_function(extra: Mapping[str, Any]) -> GradFn:
+def grad_function(extra: Mapping[str, Any]) -> _GradFn:
     """``grad_fn`` of the extras, or one made of ``value_and_grad_fn`` or of ``value_fn``.
 
     Raises:
@@ -44,19 +44,19 @@ def grad_function(extra: Mapping[str, Any]) -> GradFn:
     """
     if extra.get("grad_fn") is not None:
         return extra["grad_fn"]  # type: ignore[no-any-return]
-    if all(extra.get(name) is None for name in FUNCTIONS):
+    if all(extra.get(name) is None for name in _FUNCTIONS):
         raise _missing("grad_fn")
     value_and_grad_fn = value_and_grad_function(extra)
     return lambda params: value_and_grad_fn(params)[1]
 
 
-def value_and_grad_function(extra: Mapping[str, Any]) -> ValueAndGradFn:
+def value_and_grad_function(extra: Mapping[str, Any]) -> _ValueAndGradFn:
     """``value_and_grad_fn`` of the extras, or one made of ``value_fn``, with ``grad_fn`` if that was passed too.
 
     Raises:
       MissingExtraError: neither ``value_and_grad_fn`` nor ``value_fn`` was passed.
     """
-    value_fn, grad_fn, both = (extra.get(name) for name in FUNCTIONS)
+    value_fn, grad_fn, both = (extra.get(name) for name in _FUNCTIONS)
     if both is not None:
         return both  # type: ignore[no-any-return]
     if value_fn is None:
@@ -66,7 +66,7 @@ def value_and_grad_function(extra: Mapping[str, Any]) -> ValueAndGradFn:
     return lambda params: (value_fn(params), grad_fn(params))
 
 
-def value_and_ascent(value_fn: ValueFn) -> ValueAndGradFn:
+def value_and_ascent(value_fn: _ValueFn) -> _ValueAndGradFn:
     """`jax.value_and_grad`, with directions of steepest ascent at complex leaves and no gradient at integer ones."""
     differentiate = jax.value_and_grad(value_fn, allow_int=True)
 
@@ -87,7 +87,7 @@ def select_extras(extra: Mapping[str, Any], params: Params | None, chosen: Any) 
       params: the whole tree.
       chosen: a tree of booleans, True at the leaves the member sees.
     """
-    value_fn, grad_fn, both = (extra.get(name) for name in FUNCTIONS)
+    value_fn, grad_fn, both = (extra.get(name) for name in _FUNCTIONS)
     selected = dict(extra)
     if extra.get("grad") is not None:
         selected["grad"] = keep_selected(extra["grad"], chosen)

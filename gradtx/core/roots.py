@@ -35,7 +35,7 @@ def with_eps(x: jax.Array, eps: Any) -> jax.Array:
     return total if _is_above_zero(eps) else one_for_zero(total)
 
 
-class RootDivision(NamedTuple):
+class _RootDivision(NamedTuple):
     r"""Adam's division, as a function of m and v: :math:`m / \sqrt{a v + b} + c`, with a, b and c made once a step.
 
     Attributes:
@@ -58,8 +58,8 @@ class RootDivision(NamedTuple):
         return ratio
 
 
-class GuardedRootDivision(NamedTuple):
-    """`RootDivision` for numbers that may all be zero: where the divisor is, one is added to it.
+class _GuardedRootDivision(NamedTuple):
+    """`_RootDivision` for numbers that may all be zero: where the divisor is, one is added to it.
 
     Attributes:
       eps: outside the root, or None for 0.
@@ -86,7 +86,7 @@ class GuardedRootDivision(NamedTuple):
 
 def divide_by_root(
     eps: Any, eps_root: Any = 0.0, *, mu_weight: Any = None, nu_weight: Any = None
-) -> RootDivision | GuardedRootDivision:
+) -> _RootDivision | _GuardedRootDivision:
     r"""The function of m and v that divides the mean gradient by the root of the mean square, as Adam does.
 
     .. math::
@@ -105,11 +105,11 @@ def divide_by_root(
     """
     eps, eps_root = _none_for_zero(eps), _none_for_zero(eps_root)
     if not (_is_above_zero(eps_root) or (eps_root is None and _is_above_zero(eps))):
-        return GuardedRootDivision(eps, eps_root, mu_weight, nu_weight)
+        return _GuardedRootDivision(eps, eps_root, mu_weight, nu_weight)
     if mu_weight is None:
-        return RootDivision(None if nu_weight is None else 1 / nu_weight, eps_root, eps)
+        return _RootDivision(None if nu_weight is None else 1 / nu_weight, eps_root, eps)
     square = mu_weight * mu_weight
-    return RootDivision(
+    return _RootDivision(
         factor=square if nu_weight is None else square / nu_weight,
         inside=None if eps_root is None else eps_root * square,
         outside=None if eps is None else eps * mu_weight,

@@ -21,7 +21,7 @@ _classes: dict[str, type["Value"]] = {}
 """The classes of values by name, for pickles."""
 
 
-AnyValue = TypeVar("AnyValue", bound="Value")
+_AnyValue = TypeVar("_AnyValue", bound="Value")
 
 
 class Value:
@@ -40,7 +40,7 @@ class Value:
 
     def __init_subclass__(cls) -> None:
         _classes.setdefault(cls.__name__, cls)
-        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, functools.partial(unflatten, cls), flatten)
+        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, functools.partial(unflatten, cls), flatten)
 
     @classmethod
     def of(cls, factory: Factory, arguments: dict[str, Any]) -> Self:
@@ -103,7 +103,7 @@ class Value:
 
     def __reduce__(self) -> tuple[Any, ...]:
         kind = type(self).__name__ if _classes[type(self).__name__] is type(self) else type(self)
-        return _rebuild, (kind, reference(self.factory), self.arguments, at_default(self), self._unflattened)
+        return _rebuild, (kind, reference(self.factory), self.arguments, _names_at_default(self), self._unflattened)
 
 
 def nested_values(argument: Any) -> Iterator[Value]:
@@ -163,7 +163,7 @@ def _referred(reference: Any) -> Factory:
     return factory
 
 
-def at_default(value: Value) -> tuple[str, ...]:
+def _names_at_default(value: Value) -> tuple[str, ...]:
     """The arguments at their defaults, which may be dropped when a pickle is loaded that has no such arguments."""
     return tuple(k for k, argument in value.factory.arguments.items() if same(value.arguments[k], argument.default))
 
@@ -207,7 +207,7 @@ class _Leaf:
 _LEAF = _Leaf()
 
 
-class Structure:
+class _Structure:
     """The static part of a value: its factory, and its arguments with a mark where each child was.
 
     `names` are those of the arguments in the order of the children: in a pickle, that of the version that wrote it.
@@ -217,7 +217,7 @@ class Structure:
         self.factory, self.skeleton, self.names = factory, skeleton, names or factory.names
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Structure):
+        if not isinstance(other, _Structure):
             return NotImplemented
         return self.factory is other.factory and self.names == other.names and same(self.skeleton, other.skeleton)
 
@@ -236,15 +236,15 @@ class Structure:
         return _rebuild_structure, (reference(self.factory), parts, unchanged)
 
 
-def _rebuild_structure(reference: Any, parts: dict[str, Any], at_default: Sequence[str]) -> Structure:
+def _rebuild_structure(reference: Any, parts: dict[str, Any], at_default: Sequence[str]) -> _Structure:
     """The static part in a pickle. An argument of which it knows nothing is no child: it is at its default."""
     factory = _referred(reference)
     current = _current(factory, parts, at_default)
     names = [name for name in parts if name in current] + [name for name in current if name not in parts]
-    return Structure(factory, tuple(current[name] for name in names), tuple(names))
+    return _Structure(factory, tuple(current[name] for name in names), tuple(names))
 
 
-def flatten_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
+def _flatten_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], _Structure]:
     """The children of a value with their keys, and its static part."""
     children, structure = _split(value)
     if not value._unflattened:
@@ -253,23 +253,23 @@ def flatten_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
     return children, structure
 
 
-def _split(value: Value) -> tuple[list[tuple[Any, Any]], Structure]:
+def _split(value: Value) -> tuple[list[tuple[Any, Any]], _Structure]:
     """The children of a value as they are, with their keys, and its static part."""
     children: list[tuple[Any, Any]] = []
     skeleton = tuple(
         _separate(value.arguments[name], name, argument.range is not None, children)
         for name, argument in value.factory.arguments.items()
     )
-    return children, Structure(value.factory, skeleton)
+    return children, _Structure(value.factory, skeleton)
 
 
-def flatten(value: Value) -> tuple[list[Any], Structure]:
+def flatten(value: Value) -> tuple[list[Any], _Structure]:
     """The children of a value, and its static part."""
-    children, structure = flatten_with_keys(value)
+    children, structure = _flatten_with_keys(value)
     return [child for _, child in children], structure
 
 
-def unflatten(cls: type[AnyValue], structure: Structure, children: Iterable[Any]) -> AnyValue:
+def unflatten(cls: type[_AnyValue], structure: _Structure, children: Iterable[Any]) -> _AnyValue:
     """The value with the given children."""
     remaining = iter(children)
     parts = {name: _merge(part, remaining) for name, part in zip(structure.names, structure.skeleton, strict=True)}
