@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.leafwise import Leafwise, Outline, update_leaves
+from gradtx.core.optax_protocol import class_for_optax
 from gradtx.core.placement import placed_with
 from gradtx.core.registry import register
 from gradtx.core.schedule import Schedule, as_schedule
@@ -53,6 +54,11 @@ class GradientTransformation(Value):
     def __new__(cls, init: Init, update: Update) -> "GradientTransformation":
         """A transformation from two functions."""
         return from_functions(init, update)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """For `isinstance`: Optax's class too, or its wrappers would drop the extras. ``type(tx)`` is gradtx's."""
+        return class_for_optax(type(self))
 
     @functools.cached_property
     def form(self) -> Form:

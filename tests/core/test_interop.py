@@ -1,5 +1,11 @@
 """Optax, Flax and Equinox: their transformations in ours, ours in theirs, and their training loops."""
 
+import copy
+import functools
+import pickle
+import subprocess
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -102,14 +108,175 @@ def test_gradtx_members_of_optax_wrappers(case):
     chex.assert_trees_all_close(trajectory(ours), trajectory(theirs), rtol=1e-5)
 
 
-def test_extras_in_an_optax_chain():
-    # Optax hands extras only to instances of its own class, so a member that needs them is wrapped in it.
+def optax_wrappers(optax):
+    """Optax's wrappers around a transformation of `PARAMS`, such that they do nothing but hand things on."""
+    return {
+        "chain": lambda tx: optax.chain(optax.identity(), tx),
+        "masked": lambda tx: optax.masked(tx, jax.tree.map(lambda p: True, PARAMS)),
+        "partition": lambda tx: optax.partition({"all": tx}, jax.tree.map(lambda p: "all", PARAMS)),
+        "MultiSteps": lambda tx: optax.MultiSteps(tx, 1),
+        "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+        "named_chain": lambda tx: optax.named_chain(("ours", tx)),
+        "conditionally_mask": lambda tx: optax.conditionally_mask(tx, lambda step: step >= 0),
+        "inject_hyperparams": lambda tx: optax.inject_hyperparams(lambda: tx)(),
+    }
+
+
+WRAPPERS = (
+    "chain", "masked", "partition", "MultiSteps", "apply_if_finite", "named_chain", "conditionally_mask",
+    "inject_hyperparams",
+)  # fmt: skip
+every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS)
+
+
+@every_wrapper
+def test_extras_in_optax_wrappers(wrapper):
     optax = pytest.importorskip("optax")
     seen = []
-    for tx in (observer(seen), optax.GradientTransformationExtraArgs(*observer(seen))):
-        chain = optax.chain(tx, optax.scale(1.0))
-        chain.update(GRADS, chain.init(PARAMS), PARAMS, value=1.0)
-    assert seen == [{}, {"value": 1.0}]
+    tx = optax_wrappers(optax)[wrapper](observer(seen))
+    tx.update(GRADS, tx.init(PARAMS), PARAMS, value=1.0)
+    assert seen
+    assert all(extra == {"value": 1.0} for extra in seen)
+
+
+NEEDY = {
+    "plateau": lambda: gradtx.chain(gradtx.sgd(0.1), gradtx.reduce_on_plateau(factor=0.5, patience=1)),
+    "plateau_schedule": lambda: gradtx.sgd(gradtx.plateau_schedule(0.1, factor=0.5, patience=1)),
+    "polyak": lambda: gradtx.polyak_sgd(),
+    "linesearch": lambda: gradtx.chain(gradtx.sgd(1.0), gradtx.scale_by_backtracking_linesearch(5)),
+    "sam": lambda: gradtx.sharpness_aware(gradtx.sgd(0.1), 0.1),
+}
+"""Transformations that do something else, or fail, without their extras."""
+
+
+def needy_trajectory(tx):
+    """Three steps on a bowl, with every extra; the ``value`` does not fall, so that a plateau reduces."""
+
+    def loss(params):
+        return sum(jnp.sum((p - 3) ** 2) for p in jax.tree.leaves(params))
+
+    @jax.jit
+    def step(params, state):
+        value, grads = jax.value_and_grad(loss)(params)
+        extra = {"grad": grads, "value_fn": loss, "value_and_grad_fn": jax.value_and_grad(loss)}
+        updates, state = tx.update(grads, state, params, value=value, **extra)
+        return gradtx.apply_updates(params, updates), state
+
+    params, state = PARAMS, tx.init(PARAMS)
+    for _ in range(3):
+        _, state = step(PARAMS, state)  # the loss of a point where it was before
+        params, state = step(params, state)
+    return params
+
+
+@pytest.mark.parametrize("name", NEEDY)
+@every_wrapper
+def test_what_needs_extras_gets_them_in_optax_wrappers(wrapper, name):
+    optax = pytest.importorskip("optax")
+    tx = NEEDY[name]()
+    inside = needy_trajectory(optax_wrappers(optax)[wrapper](tx))
+    chex.assert_trees_all_close(inside, needy_trajectory(tx), rtol=1e-6)
+
+
+def test_a_transformation_is_an_instance_of_optax_class_and_no_tuple():
+    optax = pytest.importorskip("optax")
+    tx = gradtx.adam(0.1)
+    assert isinstance(tx, optax.GradientTransformationExtraArgs)
+    assert isinstance(tx, optax.GradientTransformation)
+    assert isinstance(tx, gradtx.GradientTransformation)
+    assert issubclass(tx.__class__, gradtx.GradientTransformation)
+    assert not isinstance(tx, tuple)
+    assert not isinstance(tx, gradtx.Schedule)
+    assert not isinstance(gradtx.constant_schedule(0.1), optax.GradientTransformation)
+    assert type(tx) is gradtx.GradientTransformation
+    assert optax.with_extra_args_support(tx) is tx
+    init, update = tx
+    assert (init, update) == (tx.init, tx.update)
+
+
+def test_values_are_what_they_were_beside_optax():
+    pytest.importorskip("optax")
+    tx = gradtx.chain(gradtx.clip(1.0), gradtx.adam(0.1))
+    pickled = pickle.loads(pickle.dumps(tx))  # noqa: S301
+    for other in (copy.copy(tx), copy.deepcopy(tx), pickled, jax.tree.map(lambda x: x, tx)):
+        assert type(other) is type(tx)
+        assert other == tx
+        assert hash(other) == hash(tx)
+    assert jax.tree.structure((tx, 1)) == jax.tree.structure((tx, 2))
+    assert jax.tree.leaves({"tx": tx}) == jax.tree.leaves(tx)
+    assert gradtx.chain(tx, gradtx.scale(2.0)).transforms[0] is tx
+    assert gradtx.parse(repr(tx)) == tx
+    assert gradtx.from_config(gradtx.to_config(tx)) == tx
+    chex.assert_trees_all_close(tx, copy.deepcopy(tx))
+
+    @functools.singledispatch
+    def kind(x):
+        return type(x)
+
+    kind.register(tuple, lambda x: "a tuple")
+    kind.register(gradtx.GradientTransformation, lambda x: "a transformation")
+    assert kind(tx) == "a transformation"
+    match tx:
+        case (_, _):
+            pytest.fail("taken for a sequence")
+
+
+def test_equinox_takes_a_transformation_for_a_tree():
+    pytest.importorskip("optax")
+    eqx = pytest.importorskip("equinox")
+    tx = gradtx.adam(jnp.array(0.1))
+    assert eqx.tree_pformat({"tx": gradtx.adam(0.1)}) == "{'tx': adam(learning_rate=0.1)}"
+    numbers, rest = eqx.partition(tx, eqx.is_array)
+    assert [float(x) for x in jax.tree.leaves(numbers)] == [np.float32(0.1)]
+    assert eqx.combine(numbers, rest) == tx
+
+
+def printed(code):
+    """What a program prints, errors too, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout + done.stderr
+
+
+WITHOUT_OPTAX = """
+import sys
+sys.modules["optax"] = None
+import jax, jax.numpy as jnp, gradtx
+tx = gradtx.chain(gradtx.sgd(0.1), gradtx.reduce_on_plateau(factor=0.5, patience=1))
+assert tx.__class__ is type(tx) is gradtx.GradientTransformation
+assert isinstance(tx, gradtx.GradientTransformation) and not isinstance(tx, tuple)
+state = tx.init(jnp.ones(2))
+for _ in range(3):
+    updates, state = tx.update(jnp.ones(2), state, value=1.0)
+print(updates.tolist())
+"""
+
+
+def test_all_the_same_without_optax():
+    assert printed(WITHOUT_OPTAX) == "[-0.02500000037252903, -0.02500000037252903]\n"
+
+
+def test_optax_imported_after_a_transformation_was_made():
+    # As a program does that makes its optimizer first, and imports Flax (and with it Optax) later.
+    pytest.importorskip("optax")
+    code = (
+        "import gradtx; tx = gradtx.adam(0.1); before = tx.__class__; import optax; "
+        "print(before is type(tx), isinstance(tx, optax.GradientTransformationExtraArgs))"
+    )
+    assert printed(code) == "True True\n"
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_params_of_numpy_in_an_optax_chain(jit):
+    optax = pytest.importorskip("optax")
+    tx = optax.chain(optax.clip(1.0), gradtx.adamw(0.1), gradtx.clip_by_global_norm(1.0))
+    params = {"a": np.array([1.0, -2.0], np.float32), "b": 0.5}
+    grads = {"a": np.array([3.0, -4.0], np.float32), "b": 1.0}
+    expected, _ = tx.update(jax.tree.map(jnp.asarray, grads), tx.init(params), jax.tree.map(jnp.asarray, params))
+    updates, _ = (jax.jit(tx.update) if jit else tx.update)(grads, tx.init(params), params)
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+    # The arrays beside the traced ones are constants of the program.
+    updates, _ = jax.jit(lambda grads, state: tx.update(grads, state, params))(grads, tx.init(params))
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
 
 
 def test_optax_applies_our_updates():
