@@ -82,14 +82,20 @@ def hutchinson_diagonal(num_probes: int = 1) -> Pair:
     return init, update
 
 
+def _signs(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """`jax.random.rademacher`, which in x64 mode draws a float64 for each."""
+    heads = jax.random.bernoulli(key, jnp.float32(0.5), shape)
+    return jnp.where(heads, 1, -1).astype(dtype)
+
+
 def _random_signs(key: jax.Array, params: Params) -> Params:
     """A tree like the params of elements -1 and 1; complex ones have modulus 1, with both signs in both parts."""
 
     def draw(index: int, p: Any) -> jax.Array:
         p, leaf_key = jnp.asarray(p), jax.random.fold_in(key, index)
         if not jnp.iscomplexobj(p):
-            return jax.random.rademacher(leaf_key, p.shape, p.dtype)
-        re, im = jax.random.rademacher(leaf_key, (2, *p.shape), p.real.dtype) * math.sqrt(0.5)
+            return _signs(leaf_key, p.shape, p.dtype)
+        re, im = _signs(leaf_key, (2, *p.shape), p.real.dtype) * math.sqrt(0.5)
         return jax.lax.complex(re, im)
 
     leaves, treedef = jax.tree.flatten(params)

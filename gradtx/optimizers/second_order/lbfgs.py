@@ -129,10 +129,11 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Pa
         updates: Updates, state: ScaleByLbfgsState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "L-BFGS looks at its steps: tx.update(grads, state, params)")
-        finite = jnp.isfinite(tree.squared_norm(updates))
+        norm = tree.global_norm(updates)
+        finite = jnp.isfinite(norm)
         state = _remember(updates, state, params, finite)
         if scale_init_precond:
-            first = 1 / one_for_zero(tree.global_norm(updates)).astype(state.scale.dtype)
+            first = 1 / one_for_zero(norm).astype(state.scale.dtype)
             first = jnp.where(finite, first, 1)
             state = state._replace(scale=jnp.where(state.kept > 0, state.scale, first))
         else:
@@ -154,7 +155,8 @@ def _remember(updates: Updates, state: ScaleByLbfgsState, params: Params, finite
     present = jax.tree.map(lambda u, p: None if is_inert(u) else p, updates, params, is_leaf=is_none)
     p, g = _filled(present, state.params), _filled(updates, state.grads)
     step, change = (jax.tree.map(jnp.subtract, *pair) for pair in ((p, state.params), (g, state.grads)))
-    curvature, moved, changed = tree.inner(step, change), tree.squared_norm(step), tree.squared_norm(change)
+    # Norms, not their squares: a step of 1e-23 has a square of zero in float32, and would count as a failed search.
+    curvature, moved, changed = tree.inner(step, change), tree.global_norm(step), tree.global_norm(change)
     begun = finite & (state.count > 0)
     keep = begun & _is_positive(curvature, moved, changed)
     stuck = begun & (moved == 0)
@@ -166,7 +168,8 @@ def _remember(updates: Updates, state: ScaleByLbfgsState, params: Params, finite
 
     size, real = state.weights.shape[0], state.weights.dtype
     weight = (1 / jnp.where(keep, curvature, 1)).astype(real)
-    scale = (curvature / jnp.where(keep, changed, 1)).astype(real)
+    divisor = jnp.where(keep, changed, 1)
+    scale = (curvature / divisor / divisor).astype(real)
     return ScaleByLbfgsState(
         count=jnp.where(finite, increment(state.count), state.count),
         params=jax.tree.map(lambda new, old: jnp.where(finite, new, old), p, state.params),
@@ -185,7 +188,7 @@ def _is_positive(curvature: jax.Array, moved: jax.Array, changed: jax.Array) -> 
     """Whether the angle between step and change is clearly less than a right one."""
     curvature, moved, changed = jax.lax.stop_gradient((curvature, moved, changed))
     precision = float(jnp.finfo(curvature.dtype).eps)  # type: ignore[no-untyped-call]
-    return curvature > precision * jnp.sqrt(moved) * jnp.sqrt(changed)
+    return curvature > precision * moved * changed
 
 
 @jax.jit  # apart from a program, the loops would be compiled at every update

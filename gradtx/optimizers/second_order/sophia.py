@@ -23,6 +23,7 @@ from gradtx.core import (
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.second_order.hutchinson import hutchinson_diagonal
 from gradtx.tree.arithmetic import widen
+from gradtx.tree.mapping import numbers_beside
 from gradtx.tree.paths import is_inert, is_none
 from gradtx.typing import AtLeastOne, Count, Decay, DTypeName, Mask, NonNegative, Params, Positive, State, Updates
 
@@ -134,32 +135,35 @@ def scale_by_sophia(
 
         def refresh() -> tuple[Updates, State]:
             hhat, hessian_state = estimator.update(updates, state.hessian_state, params, **extra)
-            average = lambda hhat, h: (hhat, moving_average(b2, h, jnp.real(hhat)))  # noqa: E731
-            return tree.map_leaves(average, hhat, state.nu)[1], hessian_state
+            average = lambda hhat, h, *, b2: (hhat, moving_average(b2, h, jnp.real(hhat)))  # noqa: E731
+            return tree.map_leaves(average, hhat, state.nu, b2=b2)[1], hessian_state
 
         nu, hessian_state = cond(due, refresh, lambda: (state.nu, state.hessian_state))
         correct_mu = 1 / complement_of_power(b1, count) if bias_correction else 1.0
+        ratio = {"correct_mu": correct_mu, "gamma": gamma, "eps": eps, "clip": clip_threshold}
 
-        def curvature(h: jax.Array) -> jax.Array:
-            return jnp.maximum(gamma * h, eps)
-
-        def leaf(g: jax.Array, m: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def leaf(g: jax.Array, m: jax.Array, h: jax.Array, *, b1: Any, ratio: Any) -> tuple[jax.Array, jax.Array]:
             m = moving_average(b1, m, g)
-            return _clipped_ratio(correct_mu * m, curvature(h), clip_threshold), m
+            return _clipped_ratio(*_parts(m, h, **ratio)), m
 
         def won(u: Any, m: jax.Array, h: jax.Array) -> Any:
             if is_inert(u):
                 return None
             m = widen(m)
-            return _inside(correct_mu * m, curvature(h), clip_threshold)
+            return _inside(*_parts(m, h, **numbers_beside((m, h), ratio)))
 
-        updates, mu = tree.map_leaves(leaf, updates, state.mu, read=(nu,))
+        updates, mu = tree.map_leaves(leaf, updates, state.mu, read=(nu,), b1=b1, ratio=ratio)
         # From the moments and not from the updates: a division with two readers is written and read again.
         win_rate = _fraction(jax.tree.map(won, updates, mu, nu, is_leaf=is_none)).astype(state.win_rate.dtype)
         since = jnp.where(due, 1, increment(state.since))
         return updates, ScaleBySophiaState(count, since, mu, nu, win_rate, hessian_state)
 
     return init, update
+
+
+def _parts(m: jax.Array, h: jax.Array, *, correct_mu: Any, gamma: Any, eps: Any, clip: Any) -> tuple[Any, ...]:
+    """The numerator, the denominator, and the bound of their ratio."""
+    return correct_mu * m, jnp.maximum(gamma * h, eps), clip
 
 
 def _clipped_ratio(m: jax.Array, h: jax.Array, c: Any) -> jax.Array:

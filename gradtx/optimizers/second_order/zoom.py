@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core import Pair, transformation, while_loop
 from gradtx.optimizers.second_order.linesearch import (
@@ -164,7 +165,8 @@ class _Progress(NamedTuple):
 def _search(
     at: Callable[[jax.Array], Point], start: Point, reason: jax.Array, guess: jax.Array, s: _Settings
 ) -> Outcome:
-    largest = jnp.full_like(guess, jnp.inf) if s.max_learning_rate is None else s.max_learning_rate
+    # An infinite rate would make a NaN of an update that is zero.
+    largest = np.finfo(guess.dtype).max if s.max_learning_rate is None else s.max_learning_rate
 
     def step(progress: _Progress) -> _Progress:
         new = at(progress.trial)
@@ -223,14 +225,25 @@ def _narrow(lo: _End, hi: _End, new: _End, enough: jax.Array) -> tuple[_End, _En
 
 def _divide(lo: _End, hi: _End, halve: jax.Array) -> jax.Array:
     """Where to divide an interval: the minimum of the cubic through both ends, of a parabola, or the middle."""
-    width = hi.learning_rate - lo.learning_rate
-    rise = (hi.value - lo.value) / width
-    bend = lo.slope + hi.slope - 3 * rise
-    square = bend**2 - lo.slope * hi.slope
+    # Each quotient is of numbers that it exists for: there would be NaNs otherwise, dropped here but found by those who
+    # look for their own with jax.debug_nans.
+    known = jnp.isfinite(hi.learning_rate) & jnp.isfinite(hi.value) & jnp.isfinite(hi.slope)
+    width = jnp.where(jnp.isfinite(hi.learning_rate), hi.learning_rate, lo.learning_rate + 1) - lo.learning_rate
+    hi = choose(known, hi, lo)
+    rise = (hi.value - lo.value) / jnp.where(width == 0, 1, width)
+    steepest = jnp.maximum(jnp.maximum(jnp.abs(lo.slope), jnp.abs(hi.slope)), jnp.abs(rise))
+    known &= (steepest >= np.finfo(steepest.dtype).tiny) & jnp.isfinite(steepest)
+    unit = jnp.where(known, steepest, 1)  # in which no square overflows
+    first, last, mean = (jnp.where(known, x, 0) / unit for x in (lo.slope, hi.slope, rise))
+    bend = first + last - 3 * mean
+    square = bend**2 - first * last
     root = jnp.sign(width) * jnp.sqrt(jnp.maximum(square, 0))
-    cubic = 1 - (hi.slope + root - bend) / (hi.slope - lo.slope + 2 * root)
-    parabola = lo.slope / (2 * (lo.slope - rise))
-    part = jnp.where((square >= 0) & jnp.isfinite(cubic), cubic, parabola)
-    usable = jnp.isfinite(hi.value) & jnp.isfinite(part) & ~halve
+    above, below = last + root - bend, last - first + 2 * root
+    cubic = 1 - above / jnp.where(below == 0, 1, below)
+    flat = first == mean
+    parabola = first / (2 * jnp.where(flat, 1, first - mean))
+    of_cubic = (square >= 0) & (below != 0) & jnp.isfinite(cubic)
+    part = jnp.where(of_cubic, cubic, parabola)
+    usable = known & (of_cubic | ~flat) & jnp.isfinite(part) & ~halve
     part = jnp.where(usable, part, 0.5)
     return lo.learning_rate + jnp.clip(part, 0.01, 0.99) * width

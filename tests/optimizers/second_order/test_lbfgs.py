@@ -181,3 +181,15 @@ def test_mistakes_are_errors():
         gradtx.lbfgs(memory_size=0)
     with pytest.raises(MissingExtraError, match=r"gradtx.scale_by_lbfgs: expected update\(..., params=...\)"):
         scale_by_lbfgs().update(A, scale_by_lbfgs().init(A))
+
+
+@pytest.mark.parametrize("size", [1e-24, 1e24])
+def test_pairs_are_kept_whose_squares_are_no_floats(size):
+    tx, curvature = gradtx.scale_by_lbfgs(), jnp.array([1.0, 10.0]) * size
+    p = jnp.array([4.0, 3.0])
+    state = tx.init(p)
+    for _ in range(4):
+        updates, state = tx.update(curvature * p, state, p)
+        p = p - updates
+    assert (int(state.kept), int(state.skipped)) == (3, 0)
+    assert float(jnp.max(jnp.abs(p))) < 0.1

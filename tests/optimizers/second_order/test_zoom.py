@@ -170,3 +170,26 @@ def test_arguments_are_checked():
             scale_by_zoom_linesearch(10, **bad)
     with pytest.raises(gradtx.errors.ArgumentValueError, match="initial_guess_strategy to be one of 'keep', 'one'"):
         scale_by_zoom_linesearch(10, initial_guess_strategy="two")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda p: jnp.sum(10 * p**2),
+        lambda p: jnp.sum(-p),  # no interval ever
+        lambda p: jnp.sum(jnp.abs(p)),  # slopes that are equal, or opposite
+        lambda p: jnp.sum(jnp.where(jnp.abs(p) < 2, p**2, jnp.inf)),
+        lambda p: jnp.sum(1e19 * p**4),  # squares of slopes beyond float32
+        lambda p: jnp.sum(1e-25 * p**2),
+    ],
+    ids=["parabola", "line", "kink", "wall", "huge", "tiny"],
+)
+def test_a_search_makes_no_nan(function, compiled):
+    tx, p = gradtx.chain(gradtx.sgd(1.0), gradtx.scale_by_zoom_linesearch(150)), jnp.array([1.5, 0.0])
+    step = lambda g, s, p: tx.update(g, s, p, value_fn=function)  # noqa: E731
+    with jax.debug_nans(True):
+        updates, state = (jax.jit(step) if compiled else step)(jnp.array([1.0, 0.0]), tx.init(p), p)
+    assert jnp.isfinite(updates).all()
+    assert function(p + updates) <= function(p)
+    assert int(state[1].evaluations) < 150
