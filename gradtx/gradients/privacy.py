@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.core import Pair, abs_sq, member_key, safe_sqrt, transformation
 from gradtx.errors import TreeMismatchError
+from gradtx.tree.mapping import numbers_beside
 from gradtx.tree.paths import is_inert, leaf_paths
 from gradtx.typing import EmptyState, MaskedNode, NonNegative, Params, State, Updates
 
@@ -50,7 +51,8 @@ def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Any) -> tuple[Upd
     def leaf(g: Any) -> Any:
         per_example = (examples, *[1] * (g.ndim - 1))
         kept = jnp.where(finite.reshape(per_example), g, 0)
-        return jnp.sum(factor.astype(norm.dtype).reshape(per_example) * kept, axis=0)
+        # In the dtype of the leaf: the norm is in that of the widest.
+        return jnp.sum(factor.astype(g.real.dtype).reshape(per_example) * kept, axis=0)
 
     total = jax.tree.map(lambda g: g if is_inert(g) else leaf(g), wide)
     return total, jnp.sum(exceeds | ~finite, dtype=jnp.int32)
@@ -127,7 +129,8 @@ def differentially_private_aggregate(l2_norm_clip: NonNegative, noise_multiplier
             if g is None or isinstance(g, MaskedNode) or is_inert(g):
                 return g
             drawn = _normal(jax.random.fold_in(key, index), sum_of_clipped)
-            return (scale * (sum_of_clipped + noise * drawn)).astype(jnp.asarray(g).dtype)
+            size = numbers_beside((sum_of_clipped,), noise)
+            return (scale * (sum_of_clipped + size * drawn)).astype(jnp.asarray(g).dtype)
 
         # The key of a leaf depends on its place in the whole tree, masked leaves included.
         treedef: Any

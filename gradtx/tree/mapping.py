@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError
 from gradtx.tree.arithmetic import accumulator_dtype, cast, widen
@@ -16,18 +17,21 @@ Row = tuple[Any, ...]
 HINT = "make the state with init(params) from the params that the gradients belong to"
 
 
-def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) -> Any:
+def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), **numbers: Any) -> Any:
     """Replace several trees by the outputs of one function of their leaves.
 
     ``a, b = map_leaves(leaf, a, b, read=(c,))`` calls ``leaf(a_i, b_i, c_i)`` for each leaf i. Output k takes the
     place of tree k and keeps its dtype; the trees under `read` are only read. The function sees every array in at
-    least float32 (complex64 if complex), so it does its arithmetic there whatever the storage.
+    least float32 (complex64 if complex), so it does its arithmetic there whatever the storage. Numbers that are arrays
+    are given by name: ``map_leaves(lambda u, *, rate: rate * u, u, rate=rate)``. Each leaf gets them in its own real
+    dtype; a function that found them around itself would be raised to float64 by them in x64 mode.
 
     Args:
       leaf: a function of one array per tree that returns one array per tree of `trees` (a tuple if several).
       *trees: the trees to replace. The first one decides the structure. Where it has no number (``None``, float0, which
         is the gradient of an integer, or a PRNG key), the leaf is skipped: all trees keep what they have there.
       read: further trees of the same structure.
+      **numbers: what the function gets by name: numbers, or trees of them.
 
     Returns:
       One tree, or a tuple of trees, like `trees`.
@@ -47,7 +51,7 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) 
             outputs.append(kept)
             continue
         try:
-            outputs.append(_replaced(leaf, len(trees), arrays_of_one_shape(trees[0], index, row)))
+            outputs.append(_replaced(leaf, len(trees), arrays_of_one_shape(trees[0], index, row), numbers))
         except GradtxError as error:
             error.at = error.at or leaf_paths(trees[0])[index]
             raise
@@ -55,15 +59,26 @@ def map_leaves(leaf: Callable[..., Any], *trees: Any, read: Sequence[Any] = ()) 
     return results[0] if len(trees) == 1 else results
 
 
-def _replaced(leaf: Callable[..., Any], kept: int, row: Row) -> Row:
+def _replaced(leaf: Callable[..., Any], kept: int, row: Row, numbers: dict[str, Any]) -> Row:
     """The outputs of a leaf function, its arithmetic in accumulator dtypes, its results as they are stored."""
-    outputs = leaf(*map(widen, row))
+    wide = tuple(map(widen, row))
+    outputs = leaf(*wide, **numbers_beside(wide, numbers))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     if len(outputs) != kept:
         raise ArgumentTypeError(f"a leaf function with {kept} outputs, one per tree", got=str(len(outputs)))
     for y in outputs:
         require_shape(y, row[0])
     return tuple(cast(y, stored_dtype(x.dtype)) for x, y in zip(row, outputs, strict=False))
+
+
+def numbers_beside(row: Row, numbers: Any) -> Any:
+    """Numbers in the real dtype of the arrays they meet; those of Python, counters and flags as they are."""
+    real = accumulator_dtype(np.result_type(*(x.dtype for x in row)), real=True)
+
+    def beside(x: Any) -> Any:
+        return cast(x, real) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(beside, numbers)
 
 
 def require_shape(y: Any, x: Any) -> None:

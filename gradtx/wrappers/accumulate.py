@@ -69,7 +69,10 @@ def accumulate(inner: GradientTransformation, every: AtLeastOne) -> Pair:
         due = mini_step >= every
 
         def make_update() -> tuple[Updates, State, jax.Array]:
-            mean = tree.map_leaves(lambda g, total: (total + g) * (1 / mini_step), updates, read=(state.acc_grads,))
+            def leaf(g: jax.Array, total: jax.Array, *, share: Any) -> Any:
+                return (total + g) * share
+
+            mean = tree.map_leaves(leaf, updates, read=(state.acc_grads,), share=1 / mini_step)
             return *member.update(mean, state.inner_state, params, **extra), jnp.ones((), bool)
 
         def wait() -> tuple[Updates, State, jax.Array]:

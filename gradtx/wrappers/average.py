@@ -72,10 +72,10 @@ def ema_params(inner: GradientTransformation, decay: Decay = 0.999) -> Pair:
         require_extra(params, "params", "they are averaged: tx.update(grads, state, params)")
         updates, inner_state = member.update(updates, state.inner_state, params, **extra)
 
-        def leaf(a: jax.Array, p: jax.Array) -> Any:
+        def leaf(a: jax.Array, p: jax.Array, *, decay: Any) -> Any:
             return decay * a + (1 - decay) * p
 
-        ema = tree.map_leaves(leaf, state.ema, read=(apply_updates(params, updates),))
+        ema = tree.map_leaves(leaf, state.ema, read=(apply_updates(params, updates),), decay=decay)
         weight = (decay * state.weight + (1 - decay)).astype(state.weight.dtype)
         return updates, EmaParamsState(weight, ema, inner_state)
 
@@ -95,5 +95,5 @@ def averaged_params(state: State, params: Params | None = None) -> Params:
     found = tree.find_nodes(state, EmaParamsState)
     if len(found) != 1:
         raise UnknownNameError("one EmaParamsState in the state", got=str(len(found)), origin="averaged_params")
-    average = tree.map_leaves(lambda a: a / found[0].weight, found[0].ema)
+    average = tree.map_leaves(lambda a, *, weight: a / weight, found[0].ema, weight=found[0].weight)
     return average if params is None else tree.cast_like(average, params)

@@ -104,7 +104,9 @@ def lookahead(
         current = first_moments(inner_state)
         if momentum == "reset":
             return _with_moments(inner_state, tree.zeros_like(current)), momenta
-        pulled = tree.map_leaves(lambda m, old: old + slow_step_size * (m - old), current, read=(momenta,))
+        pulled = tree.map_leaves(
+            lambda m, old, *, rate: old + rate * (m - old), current, read=(momenta,), rate=slow_step_size
+        )
         return _with_moments(inner_state, pulled), pulled
 
     def update(
@@ -117,11 +119,11 @@ def lookahead(
         def synchronise(operands: Any) -> Any:
             u, slow, inner_state, momenta = operands
 
-            def leaf(u: jax.Array, s: jax.Array, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-                s = s + slow_step_size * (p + u - s)
+            def leaf(u: jax.Array, s: jax.Array, p: jax.Array, *, rate: Any) -> tuple[jax.Array, jax.Array]:
+                s = s + rate * (p + u - s)
                 return s - p, s
 
-            u, slow = tree.map_leaves(leaf, u, slow, read=(params,))
+            u, slow = tree.map_leaves(leaf, u, slow, read=(params,), rate=slow_step_size)
             return u, slow, *moments_at_sync(inner_state, momenta)
 
         synced = steps >= sync_period

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import jax
+
 from gradtx import tree
 from gradtx.core import Form, Pair, apply_updates, grad_function, transformation
 from gradtx.errors import ArgumentValueError, require_extra
@@ -67,7 +69,11 @@ def runge_kutta(step_size: NonNegative, a: tuple[Row, ...], b: Row) -> Pair:
 def _combine(weights: Any, stages: list[Updates]) -> Updates:
     """The weighted sum of the stages."""
     first, *rest = stages
-    return tree.map_leaves(lambda *k: sum(w * x for w, x in zip(weights, k, strict=True)), first, read=rest)
+
+    def leaf(*stages: jax.Array, weights: Any) -> Any:
+        return sum(w * k for w, k in zip(weights, stages, strict=True))
+
+    return tree.map_leaves(leaf, first, read=rest, weights=tuple(weights))
 
 
 def _check_tableau(a: tuple[Row, ...], b: Row) -> None:

@@ -134,12 +134,13 @@ def adaptive_sharpness_aware(
         2021, arXiv:2102.11600.
     """
 
-    def leaf(v: jax.Array, w: jax.Array) -> Any:
+    def leaf(v: jax.Array, w: jax.Array, *, eta: Any) -> Any:
         return (jnp.abs(w) + eta) * v
 
     def scale(vector: Updates, params: Params) -> Updates:
         chosen = tree.resolve_mask(mask, vector)
-        scaled = tree.map_leaves(leaf, tree.keep_selected(vector, chosen), read=(tree.keep_selected(params, chosen),))
+        part, part_params = tree.keep_selected(vector, chosen), tree.keep_selected(params, chosen)
+        scaled = tree.map_leaves(leaf, part, read=(part_params,), eta=eta)
         return tree.put_back(scaled, vector)
 
     return _at_perturbed(inner, rho, scale, mask)
@@ -163,7 +164,7 @@ def _at_perturbed(inner: Any, rho: Any, scale: Scale, mask: Mask = None) -> Pair
         require_extra(params, "params", "they are perturbed: tx.update(grads, state, params, grad_fn=...)")
         grad_fn = grad_function(extra)
         direction, norm, proper = _unit(scale(_widen(updates), params))
-        e = tree.map_leaves(lambda d: rho * d, scale(direction, params))
+        e = tree.map_leaves(lambda d, *, rho: rho * d, scale(direction, params), rho=rho)
         unmoved = (rho == 0) | ~proper
         there = grad_fn(apply_updates(params, e))
         grads = tree.map_leaves(lambda here, there: _choose(unmoved, here, there), updates, read=(there,))
@@ -206,10 +207,13 @@ def _unit(vector: Updates) -> tuple[Updates, jax.Array, jax.Array]:
     tiny = float(np.finfo(largest.dtype).tiny)
     proper = (largest >= tiny) & jnp.isfinite(largest)
     size = jnp.where(proper, jnp.clip(largest, tiny, 1 / tiny), 1)  # its reciprocal is an ordinary number
-    scaled = tree.map_leaves(lambda v: v * (1 / size), vector)
+    scaled = tree.map_leaves(lambda v, *, factor: v * factor, vector, factor=1 / size)
     norm = tree.global_norm(scaled)
     # On XLA's CPU backend, the largest of 5000 numbers ignores a NaN (JAX 0.10 to 0.12); a sum does not.
     proper = proper & jnp.isfinite(norm)
-    factor = 1 / one_for_zero(norm)
-    unit = tree.map_leaves(lambda v: jnp.where(proper, factor * v, 0), scaled)
+
+    def leaf(v: jax.Array, *, factor: Any) -> Any:
+        return jnp.where(proper, factor * v, 0)
+
+    unit = tree.map_leaves(leaf, scaled, factor=1 / one_for_zero(norm))
     return unit, size * norm, proper

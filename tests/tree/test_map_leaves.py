@@ -197,3 +197,18 @@ def test_the_leaf_function_may_close_over_traced_values():
 
 def scaled_for_test(g, factor):
     return factor * g
+
+
+def test_numbers_are_in_the_real_dtype_of_each_leaf(x64):
+    """A number found around the leaf function would raise leaves to its own dtype."""
+    seen = []
+
+    def leaf(g, *, rate, counts):
+        seen.append((g.dtype, rate.dtype, counts["steps"].dtype, type(counts["python"])))
+        return rate * g
+
+    leaves = [jnp.ones(2, dtype) for dtype in ("float32", "bfloat16", "complex64", "float64")]
+    out = tree.map_leaves(leaf, leaves, rate=jnp.float64(0.5), counts={"steps": jnp.int32(1), "python": 0.5})
+    expected = [("float32", "float32"), ("float32", "float32"), ("complex64", "float32"), ("float64", "float64")]
+    assert seen == [(*pair, "int32", float) for pair in expected]
+    assert [x.dtype for x in out] == [x.dtype for x in leaves]
