@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.core.numerics import increment, zero_count
 from gradtx.core.registry import lookup, register
 from gradtx.core.value import Value, check_arguments
 from gradtx.errors import ArgumentTypeError, GradtxError
-from gradtx.typing import State
+from gradtx.typing import Count, State
 
 P = ParamSpec("P")
 
@@ -23,11 +24,27 @@ class Stateful(NamedTuple):
       init: ``init() -> state``.
       update: ``update(state, **extra) -> state``, called once per update before the value is read.
       value: ``value(step, state) -> number``.
+      reads_step: whether `value` looks at the step. If not, the state needs no counter of its own.
     """
 
     init: Callable[[], State]
     update: Callable[..., State]
     value: Callable[[Any, State], Any]
+    reads_step: bool = True
+
+
+class SteppedState(NamedTuple):
+    """The state of a schedule by itself, if its value depends on the step and on what it has observed.
+
+    A transformation that follows schedules counts the steps for all of them, and keeps `inner` only.
+
+    Attributes:
+      count: the number of updates, int32 [].
+      inner: what it has observed.
+    """
+
+    count: Count
+    inner: State
 
 
 class Schedule(Value):
@@ -36,7 +53,8 @@ class Schedule(Value):
     ``schedule(step)`` takes a Python integer or an array, traced or not, and returns float32 (float64 in x64 mode).
     Schedules add, subtract, multiply and divide, with numbers and with one another. A *stateful* schedule (a plateau)
     depends on what it has observed: ``state = s.init()``, ``state = s.update(state, value=loss)``, ``s(state)``. The
-    state of any other is the number of the step, so that all can be used where Optax takes a stateful schedule.
+    state of any other is the number of the step, and that of a product of both has the number in it, so that all can be
+    used where Optax takes a stateful schedule.
     """
 
     @functools.cached_property
@@ -54,22 +72,31 @@ class Schedule(Value):
 
     def init(self) -> State:
         """The state before anything was observed; step 0 if the schedule observes nothing."""
-        return self.parts.init() if isinstance(self.parts, Stateful) else jnp.zeros((), jnp.int32)
+        if not isinstance(self.parts, Stateful):
+            return zero_count()
+        state = self.parts.init()
+        return SteppedState(zero_count(), state) if self.parts.reads_step else state
 
     def update(self, state: State, **extra: Any) -> State:
         """The state after one update with the given extras; the next step if the schedule observes nothing."""
-        return self.parts.update(state, **extra) if isinstance(self.parts, Stateful) else state + 1
+        if not isinstance(self.parts, Stateful):
+            return increment(state)
+        if isinstance(state, SteppedState):
+            return SteppedState(increment(state.count), self.parts.update(state.inner, **extra))
+        return self.parts.update(state, **extra)
 
     def value(self, step: Any, state: State = ()) -> jax.Array:
         """The value at a step, given the state of a stateful schedule."""
-        raw = self.parts.value(step, state) if isinstance(self.parts, Stateful) else self.parts(step)
-        return as_float(raw)
+        if not isinstance(self.parts, Stateful):
+            return as_float(self.parts(step))
+        return as_float(self.parts.value(step, state.inner if isinstance(state, SteppedState) else state))
 
     def __call__(self, step_or_state: Any, **extra: Any) -> jax.Array:  # noqa: ARG002
         """The value at a step, or in a state if the schedule is stateful. Extras are for `update` and not looked at."""
-        if self.stateful:
-            return self.value(0, step_or_state)
-        return self.value(step_or_state)
+        if not self.stateful:
+            return self.value(step_or_state)
+        step = step_or_state.count if isinstance(step_or_state, SteppedState) else 0
+        return self.value(step, step_or_state)
 
     def sample(self, n: int) -> jax.Array:
         """The values at steps 0 to n - 1, as an array of shape [n]."""

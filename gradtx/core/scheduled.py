@@ -10,7 +10,7 @@ import numpy as np
 from gradtx.core.arguments import unchecked_ranges
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.numerics import increment, zero_count
-from gradtx.core.schedule import Schedule
+from gradtx.core.schedule import Schedule, Stateful
 from gradtx.typing import Count, Params, State, Updates
 
 Numbers = dict[str, Any]
@@ -42,6 +42,7 @@ def following(build: Build, varying: Numbers) -> Any:
     If it has schedules, its state is a `ScheduledState`.
     """
     scheduled = {name: x for name, x in varying.items() if isinstance(x, Schedule)}
+    observers = {name: s.parts for name, s in scheduled.items() if isinstance(s.parts, Stateful)}
     arrays = {name: x for name, x in varying.items() if name not in scheduled}
     if not scheduled:
         return with_numbers(build, arrays, lambda state, _: (state, arrays), Place(lambda inner, _: inner, lambda s: s))
@@ -51,12 +52,12 @@ def following(build: Build, varying: Numbers) -> Any:
         return {name: jnp.array(s.value(count, states.get(name, ()))) for name, s in scheduled.items()}
 
     def begin(params: Params) -> tuple[ScheduledState, Numbers]:
-        states = {name: s.init() for name, s in scheduled.items() if s.stateful}
+        states = {name: parts.init() for name, parts in observers.items()}
         hyperparams = values(zero_count(), states)
         return ScheduledState(zero_count(), hyperparams, states, ()), hyperparams | arrays
 
     def advance(state: ScheduledState, extra: dict[str, Any]) -> tuple[ScheduledState, Numbers]:
-        states = {name: scheduled[name].update(s, **extra) for name, s in state.schedules.items()}
+        states = {name: observers[name].update(s, **extra) for name, s in state.schedules.items()}
         hyperparams = values(state.count, states)
         state = ScheduledState(increment(state.count), hyperparams, states, state.inner)
         return state, hyperparams | arrays

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Leafwise, Schedule, expand, from_functions, zero_count
+from gradtx.core import GradientTransformation, Leafwise, Schedule, Stateful, expand, from_functions, zero_count
 from gradtx.core.value import Value
 from gradtx.typing import Mask, Params, State
 
@@ -157,7 +157,10 @@ def _of_schedules(schedules: dict[str, Schedule]) -> Bytes:
     """The bytes that following schedules takes: a counter, the values in force, and what plateaus remember."""
     if not schedules:
         return tally(())
-    kept = jax.eval_shape(
-        lambda: [(s.value(0, state), state if s.stateful else ()) for s in schedules.values() for state in [s.init()]]
-    )
+
+    def begun(s: Schedule) -> Any:
+        state = s.parts.init() if isinstance(s.parts, Stateful) else ()
+        return s.value(0, state), state
+
+    kept = jax.eval_shape(lambda: [begun(s) for s in schedules.values()])
     return tally(kept) + tally(jax.eval_shape(zero_count))

@@ -16,15 +16,20 @@ def _operate(operation: Callable[[Any, Any], Any], *operands: Any) -> Stateful |
     def value(step: Any, states: Any) -> Any:
         return operation(*(s.value(step, state) for s, state in zip(schedules, states, strict=True)))
 
+    observers = [s.parts if isinstance(s.parts, Stateful) else None for s in schedules]
+
     def update(states: Any, **extra: Any) -> Any:
-        pairs = zip(schedules, states, strict=True)
-        return tuple(s.update(state, **extra) if s.stateful else () for s, state in pairs)
+        pairs = zip(observers, states, strict=True)
+        return tuple(parts.update(state, **extra) if parts else () for parts, state in pairs)
 
     def init() -> Any:
-        return tuple(s.init() if s.stateful else () for s in schedules)
+        return tuple(parts.init() if parts else () for parts in observers)
 
-    if any(s.stateful for s in schedules):
-        return Stateful(init, update, value)
+    if any(observers):
+        reads_step = any(
+            p.reads_step if p else isinstance(x, Schedule) for x, p in zip(operands, observers, strict=True)
+        )
+        return Stateful(init, update, value, reads_step)
     return lambda step: value(step, ((),) * len(schedules))
 
 

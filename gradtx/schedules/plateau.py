@@ -160,7 +160,7 @@ def plateau_schedule(
     def current(step: Any, state: PlateauState) -> jax.Array:
         return state.value
 
-    return Stateful(init, update, current)
+    return Stateful(init, update, current, reads_step=False)
 
 
 def observe(state: State, *, value: Any) -> State:

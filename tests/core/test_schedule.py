@@ -11,8 +11,10 @@ import pytest
 import gradtx
 from gradtx import Stateful
 from gradtx.core import as_float, as_number, as_schedule
+from gradtx.core.schedule import SteppedState
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.typing import Fraction, Numeric
+from tests.conformance.cases import SCHEDULES as CASES
 
 
 class BestState(NamedTuple):
@@ -175,7 +177,7 @@ def test_a_stateful_schedule():
     for loss, expected in ((4.0, 2.0), (6.0, 2.0), (1.0, 0.5)):
         state = best.update(state, value=loss, other="ignored")
         assert best(state).item() == expected
-    assert best.update(state) == state  # nothing observed
+    assert best.update(state).inner == state.inner  # nothing observed
     assert best(state).dtype == jnp.float32
 
 
@@ -185,10 +187,14 @@ def test_a_stateful_schedule_is_sampled_in_no_advance():
     assert str(error.value) == "gradtx.Schedule.sample: expected a schedule of the step alone, got best_seen()"
 
 
-def test_a_schedule_of_the_step_keeps_no_state():
-    assert ramp().init() == ()
-    assert ramp().update((), value=3.0) == ()
+def test_the_state_of_a_schedule_of_the_step_is_the_step():
+    state = ramp().init()
+    assert (state.dtype, state.shape, state.item()) == (jnp.int32, (), 0)
+    assert ramp(0.5)(state).item() == 0.5
+    assert ramp(0.5)(ramp().update(state, value=3.0)).item() == 1.0
     assert not ramp().stateful
+    largest = jnp.array(np.iinfo(np.int32).max)
+    assert ramp().update(largest) == largest  # it does not wrap round to the step -2147483648
 
 
 def test_arithmetic_with_a_stateful_schedule():
@@ -197,6 +203,19 @@ def test_arithmetic_with_a_stateful_schedule():
     state = combined.init()
     state = combined.update(state, value=3.0)
     assert combined.value(4, state).item() == 2 * 3.0 + 5.0
+
+
+def test_the_state_of_a_stateful_schedule_counts_the_steps_that_its_value_looks_at():
+    combined = make_best()() * ramp()
+    state = combined.init()
+    assert combined(state).item() == 10.0 * 1.0
+    for loss, expected in ((4.0, 4.0 * 2), (6.0, 4.0 * 3), (1.0, 1.0 * 4)):
+        state = combined.update(state, value=loss)
+        assert combined(state).item() == expected
+    plateau = gradtx.plateau_schedule(0.5)
+    for made in (plateau, 2 * plateau, plateau / plateau):  # none looks at the step
+        assert not isinstance(made.init(), SteppedState)
+    assert isinstance((plateau * ramp() * 2).init(), SteppedState)
 
 
 @pytest.mark.parametrize("combine", [lambda s: s, lambda s: 0.5 * s, lambda s: s - ramp(0.0)])
@@ -232,3 +251,50 @@ def test_values_are_arrays(step):
         value = schedule(step)
         assert isinstance(value, jax.Array)
         assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, False)
+
+
+# --- where Optax takes a schedule -------------------------------------------------------------------------------------
+
+SCHEDULES = {
+    "plain": lambda: gradtx.exponential_decay(0.5, 2, 0.5),
+    "sum": lambda: ramp(0.25) + 1.0,
+    "plateau": lambda: gradtx.plateau_schedule(0.5, factor=0.5, patience=1),
+    "product": lambda: gradtx.plateau_schedule(0.5, factor=0.5, patience=1) * ramp(),
+    "stateful": lambda: make_best()(0.5),
+}
+
+
+@pytest.mark.parametrize("wrapper", ["inject_hyperparams", "inject_stateful_hyperparams"])
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.filterwarnings("ignore:inject_stateful_hyperparams is deprecated:DeprecationWarning")
+def test_schedules_in_optax_inject_hyperparams(kind, wrapper):
+    optax = pytest.importorskip("optax")
+    made = SCHEDULES[kind]()
+    tx = getattr(optax, wrapper)(optax.sgd)(made)
+    losses = [4.0, 6.0, 1.0, 1.0]
+    expected, state = [], made.init()
+    for step, loss in enumerate(losses):
+        # Optax reads the value before the schedule sees the loss of the step.
+        expected.append(float(made.value(step, state)))
+        state = made.update(state, value=loss)
+    assert len(set(expected)) > 1
+    params = jnp.ones(2)
+    update, state, taken = jax.jit(tx.update), tx.init(params), []
+    assert state.hyperparams["learning_rate"] == expected[0]
+    for loss in losses:
+        updates, state = update(params, state, params, value=loss)
+        taken.append(-float(updates[0]))
+    np.testing.assert_allclose(taken, expected, rtol=1e-6)
+    assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_schedule_is_stepped_as_optax_does(name):
+    made = CASES[name]
+    step = jax.jit(lambda state: (made(state, value=1.0), made.update(state, value=1.0)))
+    state, plain = made.init(), made.parts.init() if made.stateful else ()
+    for n in range(2):
+        value, new = step(state)
+        np.testing.assert_allclose(value, made.value(n, plain), rtol=1e-6)
+        chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+        state, plain = new, made.parts.update(plain, value=1.0) if made.stateful else ()
