@@ -43,6 +43,20 @@ def test_the_others_are_frozen(mask):
     assert updates["dense"]["bias"].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("policy", "left"), [("pass_through", 3.0), ("freeze", 0.0)])
+def test_the_others_around_two_functions(policy, left):
+    tenfold = gradtx.from_functions(lambda params: (), lambda u, s, params=None: (jax.tree.map(lambda x: 10 * x, u), s))
+    updates, _ = (tx := gradtx.masked(tenfold, "*/kernel", policy)).update(GRADS, tx.init(PARAMS), PARAMS)
+    assert updates["dense"]["kernel"].tolist() == [[20.0, 20.0]] * 2
+    assert updates["dense"]["bias"].tolist() == [left, left]
+
+
+def test_a_norm_is_of_the_selected_leaves():
+    tx = gradtx.masked(gradtx.clip_by_global_norm(1.0), "*/kernel")
+    _, state = tx.update(GRADS, tx.init(PARAMS), PARAMS)
+    assert state.inner_state.norm == 4.0
+
+
 @every_mask
 def test_there_is_state_for_the_selected_leaves_only(mask):
     tx = gradtx.masked(gradtx.scale_by_adam(), mask)

@@ -272,6 +272,26 @@ def test_absent_leaves_and_numbers():
     assert jax.jit(empty.update)({}, empty.init({}), {})[0] == {}
 
 
+def test_random_keys_among_the_params_are_passed_over():
+    params = {"w": jnp.ones(2), "dropout": jax.random.key(0)}
+    for tx in (gradtx.adam(0.1), gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.masked(gradtx.adam(0.1), "*"))):
+        state = tx.init(params)
+        assert gradtx.tree.get_field(state, "mu")["dropout"] is None
+        for grads in (params, params | {"dropout": None}):
+            updates, after = jax.jit(tx.update)(grads, state, params)
+            assert jax.tree.structure(updates) == jax.tree.structure(grads)
+            assert jax.tree.structure(after) == jax.tree.structure(state)
+            assert gradtx.apply_updates(params, updates)["dropout"] == params["dropout"]
+
+
+def test_a_parameter_of_another_shape_is_an_error_that_names_the_leaf():
+    tx = gradtx.chain(gradtx.scale(1.0), gradtx.add_decayed_weights(0.1))
+    other = PARAMS | {"layer2": {"kernel": jnp.ones((1, 2)), "bias": jnp.ones(2)}}
+    message = r"of one shape, got float32\[3, 2\] and float32\[1, 2\] at \['layer2'\]\['kernel'\]"
+    with pytest.raises(gradtx.errors.TreeMismatchError, match=message):
+        tx.update(GRADS, tx.init(PARAMS), other)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "complex64"])
 def test_updates_leave_a_group_in_the_dtype_they_came_with(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)

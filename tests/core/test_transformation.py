@@ -280,6 +280,17 @@ def test_a_transformation_first_used_in_a_trace_can_be_used_outside():
     chex.assert_trees_all_close(inside, outside)
 
 
+def test_what_a_factory_computes_outlives_the_trace_in_which_it_is_called():
+    @gradtx.transformation
+    def test_only_constant():
+        factor = jnp.exp2(jnp.ones(()))
+        return gradtx.leafwise(lambda g: factor * g)
+
+    made = []
+    jax.jit(lambda grads: made.append(test_only_constant()) or grads)(GRADS)
+    assert made[0].update(GRADS, made[0].init(GRADS))[0]["w"].tolist() == [2.0, -4.0]
+
+
 @pytest.mark.parametrize("tx", [gradtx.sgd(0.1), gradtx.clip(1.0), gradtx.identity()], ids=str)
 def test_a_state_that_holds_something_is_refused_where_none_is_kept(tx):
     for state in ({"w": jnp.ones(2)}, (jnp.ones(2),), None):

@@ -1,5 +1,8 @@
 """Masks as trees, prefixes, functions and globs; trees with leaves left out; names and paths of leaves."""
 
+import functools
+
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from gradtx import tree
 from gradtx.errors import ArgumentTypeError, TreeMismatchError
+from gradtx.tree.paths import is_function
 from gradtx.tree.select import matches
 from gradtx.typing import MaskedNode
 
@@ -44,6 +48,25 @@ def test_leaf_names_and_paths():
     assert tree.leaf_names(jnp.ones(2)) == ""
     assert tree.leaf_names({"attention": {"value": jnp.ones(2)}}) == {"attention": {"value": "attention/value"}}
     assert tree.leaf_names(MaskedNode()) == MaskedNode()
+
+
+class Module(equinox.Module):
+    weight: jax.Array
+
+    def __call__(self, x):
+        return self.weight * x
+
+    def method(self, x):
+        return x
+
+
+def test_what_is_a_function_and_what_a_tree():
+    module = Module(jnp.ones(2))
+    partials = functools.partial(jnp.add, 1.0), jax.tree_util.Partial(jnp.add, jnp.ones(2))
+    for function in (jnp.add, lambda x: x, Module, module.method, "".join, *partials):
+        assert is_function(function)
+    for other in (module, 3.0, "*", None, {"a": jnp.add}):
+        assert not is_function(other)
 
 
 @pytest.mark.parametrize(
