@@ -274,6 +274,7 @@ def test_absent_leaves_and_numbers():
 
 def test_random_keys_among_the_params_are_passed_over():
     params = {"w": jnp.ones(2), "dropout": jax.random.key(0)}
+    assert gradtx.zero_nans().init(params).found_nan["dropout"] is None
     for tx in (gradtx.adam(0.1), gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.masked(gradtx.adam(0.1), "*"))):
         state = tx.init(params)
         assert gradtx.tree.get_field(state, "mu")["dropout"] is None
