@@ -50,7 +50,7 @@ def test_leaves_without_numbers_are_left_alone(name):
     inert = {"zz_key": jax.random.key(0), "zz_keys": jax.random.split(jax.random.key(1), 2), "zz_table": np.arange(3)}
     params = HOST | inert
     grads = GRADS | {"zz_key": FLOAT0, "zz_keys": np.zeros(2, jax.dtypes.float0), "zz_table": np.zeros(3, FLOAT0.dtype)}
-    expected, expected_state = updated(tx, DEVICE, GRADS, tx.init(DEVICE))
+    expected, _ = updated(tx, DEVICE, GRADS, tx.init(DEVICE))
     state = tx.init(params)
     step = functools.partial(updated, tx, params, grads)
     for run in (step, jax.jit(step)):
