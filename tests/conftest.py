@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import contextlib
+import gc
 import importlib
 import os
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Decide how much is done, before a test is imported; processes that this one starts inherit it."""
+    gc.set_threshold(200_000, 50, 100)  # traces are many small objects, looked at again and again: a tenth of the time
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # and another into writing down which line made which
     if config.getoption("--exhaustive"):
         os.environ[effort.EXHAUSTIVE] = "1"
     if effort.exhaustive() or hasattr(config, "workerinput"):

@@ -13,26 +13,20 @@ import numpy as np
 
 import gradtx
 from tests.compilations import COMPILED
-from tests.conformance.cases import at, problem, step_once
+from tests.conformance.cases import advance, at, problem, step_once
 from tests.conformance.laws import close, law, programs, trace_step
 
 FEW = 3
 
 
 @law(2)
-def test_eager_equals_jit_scan_and_fori(name):
+def test_eager_equals_jit_and_scan(name):
     case, (params, grads) = programs(name), problem()
-    few = jax.tree.map(lambda x: x[:FEW], grads)
     eager, jitted = (params, case.tx.init(params)), case.start(params)
     for index in range(FEW):
         eager = step_once(case.tx, *eager, at(grads, index), index)
         jitted = case.step(*jitted, at(grads, index), index)
     close(eager, jitted)
-
-    def body(index, carry):
-        return step_once(case.tx, *carry, at(few, index), index)
-
-    close(eager, jax.jit(lambda carry: jax.lax.fori_loop(0, FEW, body, carry))((params, case.tx.init(params))))
     for index in range(FEW, 20):
         jitted = case.step(*jitted, at(grads, index), index)
     close(jitted, case.advance(params, case.tx.init(params), grads), rtol=2e-4, atol=2e-5)
@@ -59,14 +53,22 @@ def test_eager_updates_compile_what_they_need_once(name):
 
 
 @law(2)
-def test_vmap_over_params_equals_separate_runs(name):
+def test_fori_and_vmap_over_params_equal_separate_runs(name):
+    """A loop whose length is not known, of a step on a batch: one program for both."""
     case, (params, grads) = programs(name), problem()
     factors = (1.0, 2.0, -1.0)
     batch, batch_grads = jax.tree.map(lambda x: jnp.stack([x * f for f in factors]), (params, grads))
-    step = jax.jit(jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None)))
-    together = batch, jax.vmap(case.tx.init)(batch)
-    for index in range(FEW):
-        together = step(*together, jax.tree.map(lambda x, i=index: x[:, i], batch_grads), index)
+
+    @jax.jit
+    def run(batch, grads, steps):
+        def body(index, carry):
+            return jax.vmap(functools.partial(step_once, case.tx), in_axes=(0, 0, 0, None))(
+                *carry, jax.tree.map(lambda x: x[:, index], grads), index
+            )
+
+        return jax.lax.fori_loop(0, steps, body, (batch, jax.vmap(case.tx.init)(batch)))
+
+    together = run(batch, batch_grads, FEW)
     for lane in range(len(factors)):
         alone = case.start(at(batch, lane))
         for index in range(FEW):
@@ -82,11 +84,15 @@ def test_vmap_over_every_hyperparameter_equals_separate_runs(name):
     factors = [jnp.array([1.0, 1.0 if x == 1 else 0.97]) for x in numbers]
     swept = treedef.unflatten([x * f for x, f in zip(numbers, factors, strict=True)])
     axes, lanes = gradtx.sweep_axes(swept), jnp.arange(2)
-    step = jax.jit(jax.vmap(lambda tx, _, *args: step_once(tx, *args), in_axes=(axes, 0, 0, 0, None, None)))
-    states = jax.vmap(lambda tx, _: tx.init(params), in_axes=(axes, 0))(swept, lanes)
-    together = jax.tree.map(lambda x: jnp.stack([x, x]), params), states
-    for index in range(FEW):
-        together = step(swept, lanes, *together, at(grads, index), index)
+
+    @jax.jit
+    def run(swept, grads):
+        def lane(tx, _):
+            return advance(tx, params, tx.init(params), grads)
+
+        return jax.vmap(lane, in_axes=(axes, 0))(swept, lanes)
+
+    together = run(swept, jax.tree.map(lambda x: x[:FEW], grads))
     for lane in range(2):
         tx = treedef.unflatten([x * f[lane] for x, f in zip(numbers, factors, strict=True)])
         alone = params, tx.init(params)

@@ -12,7 +12,7 @@ import numpy as np
 
 import gradtx
 from tests.conformance.cases import CASES, at, gradients, params_like, problem, step_once
-from tests.conformance.laws import close, describe, law, programs
+from tests.conformance.laws import close, describe, finite, law, programs
 
 
 class Layer(NamedTuple):
@@ -88,6 +88,7 @@ def test_scalar_and_zero_size_leaves(name):
     after, new_state = step_once(tx, params, state, at(gradients(params, 1), 0), 0)
     assert describe(after) == describe(params)
     assert describe(new_state) == describe(state)
+    assert finite((after, new_state))
 
 
 @law(5)
