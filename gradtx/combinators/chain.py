@@ -5,7 +5,7 @@ from typing import Any
 
 from gradtx.core import Form, GradientTransformation, as_transformation, transformation
 from gradtx.core.leafwise import LeafState, Leafwise, Outline, Scalars, update_leaves
-from gradtx.core.randomness import extras_of_member
+from gradtx.core.randomness import extras_of_members
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
 from gradtx.typing import Params, State, Updates
@@ -96,8 +96,9 @@ def _in_order(
     """The members one after another. Neighbours that are leafwise are one function of a leaf, mapped once."""
     forms = [tx.leafwise for tx in members]
     places = groups(forms)
+    extras_at = extras_of_members(members)
     if all(forms) and len(places) <= 1:
-        return joined([form for form in forms if form], pack, unpack)
+        return joined([form for form in forms if form], pack, unpack, extras_at)
 
     def steps(group: list[int]) -> Callable[..., tuple[Updates, Sequence[State]]]:
         """The update of a group: takes and returns the states of its members."""
@@ -106,11 +107,11 @@ def _in_order(
             tx = members[group[0]]
 
             def step(updates: Updates, states: Sequence[State], params: Params, extra: Any) -> Any:
-                updates, state = tx.update(updates, states[0], params, **extras_of_member(extra, group[0]))
+                updates, state = tx.update(updates, states[0], params, **extras_at(extra, group[0]))
                 return updates, [state]
 
             return step
-        form = joined(found, list, list, group[0])
+        form = joined(found, list, list, lambda extra, k: extras_at(extra, group[0] + k))
         return lambda updates, states, params, extra: update_leaves(form, updates, states, params, extra)
 
     sequence = [(group, steps(group)) for group in places]
@@ -131,7 +132,7 @@ def joined(
     members: Sequence[Leafwise],
     pack: Callable[[Sequence[State]], State],
     unpack: Callable[[State], Sequence[State]],
-    first: int = 0,
+    extras_at: Callable[[dict[str, Any], int], dict[str, Any]],
 ) -> Leafwise:
     """Leafwise transformations one after another as one, whose leaf function calls theirs.
 
@@ -141,12 +142,12 @@ def joined(
       members: the transformations, in order.
       pack: makes the state of those of the members.
       unpack: the states of the members in order, or an error if it is the state of something else.
-      first: the place of the first of them in the chain.
+      extras_at: the extras for the member at an index.
     """
 
     def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
         pairs = [
-            m.prepare(updates, s, params, extras_of_member(extra, first + k))
+            m.prepare(updates, s, params, extras_at(extra, k))
             for k, (m, s) in enumerate(zip(members, unpack(state), strict=True))
         ]
         return pack([state for state, _ in pairs]), tuple(scalars for _, scalars in pairs)

@@ -9,7 +9,7 @@ import jax
 from gradtx import tree
 from gradtx.core import Form, GradientTransformation, alias, as_transformation, select_extras, transformation
 from gradtx.core.leafwise import Leafwise, Marked, Outline
-from gradtx.core.randomness import extras_of_member
+from gradtx.core.randomness import extras_of_members
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_function
 from gradtx.tree.select import broadcast_prefix, matches, no_match
@@ -88,9 +88,10 @@ def partition(
             {k: tx.init(tree.keep_selected(params, _labelled(labels, k))) for k, tx in members.items()}
         )
 
+    extras_at = extras_of_members(list(members.values()))
     forms = {k: tx.leafwise for k, tx in members.items()}
     if all(form and not form.stacked for form in forms.values()):
-        return _leafwise({k: form for k, form in forms.items() if form}, init, labels_of)
+        return _leafwise({k: form for k, form in forms.items() if form}, init, labels_of, extras_at)
 
     def update(
         updates: Updates, state: PartitionState, params: Params | None = None, **extra: Any
@@ -98,7 +99,7 @@ def partition(
         labels = labels_of(updates)
         states, result = {}, updates
         for i, (k, tx) in enumerate(members.items()):
-            part, part_params, part_extra = _of_member(updates, params, extra, labels, k, i)
+            part, part_params, part_extra = _of_member(updates, params, extras_at(extra, i), labels, k)
             changed, states[k] = tx.update(part, state.inner_states[k], part_params, **part_extra)
             result = tree.put_back(changed, result)
         return result, PartitionState(states)
@@ -107,14 +108,17 @@ def partition(
 
 
 def _leafwise(
-    members: dict[Any, Leafwise], init: Callable[[Params], State], labels_of: Callable[[Any], Labels]
+    members: dict[Any, Leafwise],
+    init: Callable[[Params], State],
+    labels_of: Callable[[Any], Labels],
+    extras_at: Callable[[dict[str, Any], int], dict[str, Any]],
 ) -> Leafwise:
     """Leafwise members as one: the leaf function of a leaf is that of the member its label names."""
 
     def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Any]:
         labels, states, scalars = labels_of(updates), {}, {}
         for i, (k, form) in enumerate(members.items()):
-            part, part_params, part_extra = _of_member(updates, params, extra, labels, k, i)
+            part, part_params, part_extra = _of_member(updates, params, extras_at(extra, i), labels, k)
             states[k], scalars[k] = form.prepare(part, state.inner_states[k], part_params, part_extra)
         return PartitionState(states), scalars
 
@@ -144,12 +148,12 @@ def _leafwise(
 
 
 def _of_member(
-    updates: Updates, params: Params | None, extra: dict[str, Any], labels: Labels, label: Any, index: int
+    updates: Updates, params: Params | None, extra: dict[str, Any], labels: Labels, label: Any
 ) -> tuple[Updates, Params | None, dict[str, Any]]:
     """The updates, params and extras that a member is given."""
     chosen = _labelled(labels, label)
     part = None if params is None else tree.keep_selected(params, chosen)
-    inner_extra = {"whole_updates": updates} | select_extras(extras_of_member(extra, index), params, chosen)
+    inner_extra = {"whole_updates": updates} | select_extras(extra, params, chosen)
     return tree.keep_selected(updates, chosen), part, inner_extra
 
 
