@@ -80,6 +80,7 @@ def monitor(groups: Globs | Mapping[str, Globs] | None = None) -> Pair:
         for name, part in parts.items():
             if globs[name] != "*" and jax.tree.leaves(params) and not jax.tree.leaves(part):
                 raise no_match(globs[name], params)
+            tree.require_matches(globs[name], params)  # each glob of several
 
         def zeros() -> Scalars:
             return {k: jnp.zeros_like(tree.global_norm(part)) for k, part in parts.items()}

@@ -4,10 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import gradtx
 from gradtx import tree
 from gradtx.errors import UnknownNameError
+from tests.conformance.cases import TRANSFORMATIONS
 
 
 class Moments(NamedTuple):
@@ -26,7 +29,6 @@ def state(mu=3.0):
 
 def test_get_field():
     assert tree.get_field(state(), "steps") == 5
-    assert tree.get_field(state(), "adam") == Moments(2, {"w": 4.0})
     assert tree.get_field(Moments(1, None), "mu") is None
 
 
@@ -50,8 +52,11 @@ def test_a_parameter_named_like_a_field_is_no_field():
     assert changed[0].mu["count"] is params["count"]
 
 
-def test_keys_count_where_there_is_no_field():
-    assert tree.get_field({"clip": Moments(1, 2), "sgd": ()}, "clip") == Moments(1, 2)
+def test_a_key_of_a_dict_is_no_field():
+    """Nor is one of `named_chain`; what is in its members is found."""
+    members = {"clip": Moments(1, 2), "sgd": ()}
+    assert tree.get_all_fields(members, "clip") == []
+    assert tree.get_all_fields(members, "count") == [("clip/count", 1)]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +65,8 @@ def test_keys_count_where_there_is_no_field():
 def test_get_field_wants_exactly_one(name, got):
     with pytest.raises(UnknownNameError) as error:
         tree.get_field(state(), name)
-    assert str(error.value) == (
-        f"gradtx: expected one field {name!r} in the state, got {got}; use get_all_fields to see every one"
-    )
+    hint = "use get_all_fields to see every one" if name == "count" else "the names are those of fields of named tuples"
+    assert str(error.value) == f"gradtx: expected one field {name!r} in the state, got {got}; {hint}"
     assert isinstance(error.value, KeyError)
 
 
@@ -111,3 +115,56 @@ def test_map_nodes_goes_from_the_inside_out():
 
 def test_map_nodes_of_another_type_changes_nothing():
     assert tree.map_nodes(lambda node: pytest.fail("called"), state(), set) == state()
+
+
+FIELDS = ("trace", "mu", "count", "nu", "norm", "steps", "inner", "learning_rate")
+NAMED = NamedTuple("NAMED", [(name, Any) for name in FIELDS])
+"""Params with the names of fields."""
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_params_named_like_fields_are_no_fields(name):
+    def abstract(params):
+        return jax.eval_shape(TRANSFORMATIONS[name].init, {"kernel": jnp.ones(1), "rest": params})
+
+    leaves = [jnp.ones(2)] * len(FIELDS)
+    plain, named = abstract(leaves), (abstract(NAMED(*leaves)), abstract(dict(zip(FIELDS, leaves, strict=True))))
+    scalars = [list(gradtx.metrics(_zeros(state))) for state in (plain, *named)]
+    assert scalars == [scalars[0]] * 3
+    for field in FIELDS:
+        expected = [path for path, _ in tree.get_all_fields(plain, field)]
+        for state in named:
+            assert [path for path, _ in tree.get_all_fields(state, field)] == expected
+
+
+def _zeros(state):
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
+
+
+@pytest.mark.parametrize("make", [NAMED, lambda *leaves: dict(zip(FIELDS, leaves, strict=True))], ids=["tuple", "dict"])
+def test_what_goes_by_fields_leaves_params_of_those_names_alone(make):
+    def leaves(tree):
+        return jnp.stack(jax.tree.leaves(tree))
+
+    def run(tx, params):
+        state = tx.init(params)
+        for _ in range(4):
+            updates, state = tx.update(params, state, params)
+        return updates, state
+
+    params, plain = make(*jnp.arange(1.0, 9.0)[:, None]), list(jnp.arange(1.0, 9.0)[:, None])
+    order = leaves(make(*range(8))).astype(int)
+    for tx in (
+        gradtx.lookahead(gradtx.adam(0.1), 2, momentum="reset"),
+        gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 2, momentum="pullback"),
+        gradtx.with_state_reset(gradtx.adam(0.1), ("mu", "count"), 3),
+    ):
+        np.testing.assert_array_equal(leaves(run(tx, params)[0]), leaves(run(tx, plain)[0])[order])
+    tx = gradtx.adam(0.1)
+    _, state = run(tx, params)
+    again = gradtx.reset_state(tx, state, params, "mu")
+    assert not leaves(again[0].mu).any()
+    np.testing.assert_array_equal(leaves(again[0].nu), leaves(state[0].nu))
+    assert int(again[0].count) == 4
+    changed = tree.set_field(state, "count", jnp.int32(7))
+    np.testing.assert_array_equal(leaves(changed[0].mu), leaves(state[0].mu))
