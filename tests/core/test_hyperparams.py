@@ -267,3 +267,15 @@ def test_new_values_are_finite_numbers(value, kind, text):
     assert refusal(kind, set_hyperparams, state, learning_rate=value).startswith(
         f"gradtx.set_hyperparams: expected {text}"
     )
+
+
+@pytest.mark.parametrize("wrap", [lambda tx: tx, tunable], ids=["plain", "tunable"])
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_function_of_the_user_is_checked_inside_an_update_as_outside(wrap, jit):
+    def value_fn(params):
+        gradtx.sgd(-1.0)
+        return jnp.sum(params["w"] ** 2)
+
+    tx = wrap(gradtx.chain(gradtx.sgd(1.0), gradtx.scale_by_backtracking_linesearch(5)))
+    with pytest.raises(ArgumentValueError, match=r"gradtx\.sgd: expected learning_rate in \[0, inf\), got -1\.0"):
+        jit(lambda g, s, p: tx.update(g, s, p, value_fn=value_fn))(GRADS, tx.init(PARAMS), PARAMS)

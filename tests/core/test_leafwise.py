@@ -406,3 +406,28 @@ def test_a_mistake_of_a_factory_is_an_error_that_names_it(arguments, expected, s
 
     with pytest.raises(gradtx.errors.GradtxError, match=f"gradtx.test_only_mistaken: {expected}"):
         test_only_mistaken().update(GRADS, test_only_mistaken().init(PARAMS))
+
+
+def test_a_leaf_function_may_use_a_loop_variable_that_goes_on(scratch_registry):
+    @gradtx.transformation
+    def times(*factors: float) -> gradtx.core.Form:
+        def update(updates, state, params=None, **extra):
+            for factor in factors:
+                once = gradtx.from_functions(
+                    lambda p: (),
+                    lambda u, s, p=None: (gradtx.tree.map_leaves(lambda g: factor * g, u), s),  # noqa: B023
+                )
+                updates, _ = gradtx.chain(once, gradtx.scale(1.0)).update(updates, ((), gradtx.EmptyState()))
+            return updates, state
+
+        return lambda params: gradtx.EmptyState(), update
+
+    @gradtx.transformation
+    def times_leafwise(factor: float) -> gradtx.core.Form:
+        for number in (factor, 2 * factor):
+            form = gradtx.leafwise(lambda g: number * g)  # noqa: B023
+        return form
+
+    tx = gradtx.chain(times(2.0, 5.0), times_leafwise(3.0))
+    for update in (tx.update, jax.jit(tx.update)):
+        assert update(jnp.ones(2), tx.init(jnp.ones(2)))[0].tolist() == [60.0, 60.0]

@@ -186,3 +186,22 @@ def test_a_schedule_keeps_the_array_it_returns_when_the_state_is_donated():
     tx = gradtx.sgd(lambda step: rate)
     jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)(tx.init(PARAMS))
     assert float(rate) == 1.0
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [gradtx.sgd, lambda rate: gradtx.chain(gradtx.clip_by_global_norm(rate), gradtx.sgd(1.0))],
+    ids=["leafwise", "chain"],
+)
+def test_a_schedule_may_itself_run_an_optimizer(make, jit):
+    inner = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.sgd(0.5))
+
+    def rate(step):
+        start = {"v": jnp.array([3.0, 4.0])}
+        updates, _ = inner.update(start, inner.init(start), start)
+        return -updates["v"][0] + 0.1 * step
+
+    taken, _ = run(make(rate), 3, jit)
+    expected = np.array([-0.3, -0.4, -0.5]) / (1 if make is gradtx.sgd else 2**0.5)
+    np.testing.assert_allclose(taken, expected, rtol=1e-5)

@@ -103,3 +103,11 @@ def test_zero_nans_speaks_of_the_last_update_alone():
     updates, _, state = run(gradtx.zero_nans(), np.zeros(2, np.float32), grads)
     assert updates.tolist() == [[0.0, 1.0], [2.0, 3.0]]
     assert not state.found_nan
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_nans_of_python_and_numpy_numbers(jit):
+    tx, params = gradtx.zero_nans(), {"a": 1.0, "b": np.ones(2, np.float32)}
+    updates, state = jit(tx.update)({"a": float("nan"), "b": np.array([np.nan, 2.0], np.float32)}, tx.init(params))
+    assert (float(updates["a"]), updates["b"].tolist()) == (0.0, [0.0, 2.0])
+    assert all(jax.tree.leaves(state))

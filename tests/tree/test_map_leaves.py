@@ -212,3 +212,14 @@ def test_numbers_are_in_the_real_dtype_of_each_leaf(x64):
     expected = [("float32", "float32"), ("float32", "float32"), ("complex64", "float32"), ("float64", "float64")]
     assert seen == [(*pair, "int32", float) for pair in expected]
     assert [x.dtype for x in out] == [x.dtype for x in leaves]
+
+
+def test_a_leaf_function_may_use_a_loop_variable_that_goes_on():
+    def tenfold(x):
+        for factor in (2.0, 5.0):
+            x = tree.map_leaves(lambda g: factor * g, x)  # noqa: B023
+        factor = jnp.nan
+        return x
+
+    for function in (tenfold, jax.jit(tenfold)):
+        assert function({"a": jnp.ones(2)})["a"].tolist() == [10.0, 10.0]
