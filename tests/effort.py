@@ -42,3 +42,9 @@ def flags_are_known() -> bool:
 def add_flags(flags: str) -> None:
     """Put flags before those of the environment, which win. It must be done before JAX compiles anything."""
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+
+def on_devices(count: int) -> dict[str, str]:
+    """The environment of a process that has so many devices, and otherwise is like this one."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}".strip()
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

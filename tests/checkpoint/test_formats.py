@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import gradtx
 from gradtx import checkpoint
 from gradtx.errors import TreeMismatchError
 from tests.checkpoint.runs import TX, assert_same_bits, params, run
+from tests.effort import on_devices
 
 
 def arrays(tree: Any) -> dict[str, np.ndarray]:
@@ -197,7 +197,7 @@ def check_eight_devices() -> None:
 
 
 def test_orbax_with_arrays_on_eight_devices() -> None:
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = on_devices(8)
     done = subprocess.run(
         [sys.executable, "-m", "tests.checkpoint.test_formats"],
         cwd=Path(__file__).parents[2],

@@ -1,6 +1,5 @@
 """Where the arrays of a state are: derived from where the params are, for any leafwise transformation."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import gradtx
 from gradtx.core.leafwise import Outline
 from tests.conformance.cases import CASES
+from tests.effort import on_devices
 from tests.proofs import runs, test_adafactor, test_eight_bits, test_lamb, test_muon, test_schedule_free
 
 P = jax.P
@@ -161,7 +161,7 @@ def check_all() -> None:
 
 
 def test_they_run_on_many_devices():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = on_devices(8)
     done = subprocess.run(
         [sys.executable, "-m", "tests.proofs.test_shardings"],
         cwd=Path(__file__).parents[2],

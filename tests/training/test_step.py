@@ -1,6 +1,5 @@
 """The training step: what it hands on, what it reports, parts of a batch, keys, donation, bad input."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import gradtx
 from gradtx import build_step
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from tests.effort import on_devices
 
 
 def network(params, x):
@@ -463,7 +463,7 @@ def check_sharding() -> None:
 
 
 def test_a_sharded_batch_in_parts():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = on_devices(8)
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.test_step"],
         cwd=Path(__file__).parents[2],

@@ -1,9 +1,10 @@
 """Accumulators and results keep the sharding of the leaves; run in a process with eight CPU devices."""
 
-import os
 import subprocess
 import sys
 import textwrap
+
+from tests.effort import on_devices
 
 PROGRAM = """
 import jax, jax.numpy as jnp
@@ -58,7 +59,7 @@ print("passed")
 
 
 def test_shardings_are_kept():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = on_devices(8)
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],
         env=environment,
