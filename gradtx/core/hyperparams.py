@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.core.placement import placed_like
 from gradtx.core.scheduled import IN_FIELD, SOME_NUMBER, ScheduledState, with_numbers
 from gradtx.core.transformation import (
     Form,
@@ -196,7 +197,7 @@ def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
     if new.shape != old.shape:
         got = f"shape {list(new.shape)}"
         raise ArgumentValueError(f"{name} of shape {list(old.shape)}", got=got, origin="set_hyperparams")
-    return new
+    return placed_like(new, old)
 
 
 def inject_hyperparams(

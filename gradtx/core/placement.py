@@ -21,20 +21,38 @@ def placed_with(params: Params, state: State) -> State:
     return jax.tree.map(lambda x: jax.device_put(x, place) if _is_loose(x) else x, state)
 
 
+def placed_like(new: jax.Array, old: Any) -> jax.Array:
+    """The array where the one is that it replaces. Elsewhere, it would make the next step compile another program.
+
+    Nothing moves if the old one is loose, or either is traced.
+    """
+    if isinstance(new, jax.core.Tracer) or not _is_array(old) or not old.committed:
+        return new
+    moved: jax.Array = jax.device_put(new, old.sharding)
+    return moved
+
+
+def _is_array(x: Any) -> bool:
+    """Whether it is an array of JAX that has a place, as no traced one has."""
+    return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+
+
 def _is_loose(x: Any) -> bool:
-    return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and not x.committed
+    return _is_array(x) and not x.committed
 
 
 def _common_place(params: Params) -> Any:
     """The place for scalars beside some params; None if they have none in common."""
     places: set[Any] = set()
     for x in jax.tree.leaves(params):
-        if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer) or not x.committed:
+        if not _is_array(x) or not x.committed:
             continue
         if isinstance(x.sharding, NamedSharding):
             places.add(NamedSharding(x.sharding.mesh, PartitionSpec()))  # type: ignore[no-untyped-call]
         elif isinstance(x.sharding, SingleDeviceSharding):
-            places.add(x.sharding)
+            (device,) = x.sharding.device_set
+            # Not the sharding itself: of params in host memory, it would put what is computed with there too.
+            places.add(SingleDeviceSharding(device))
         else:
             return None
     return places.pop() if len(places) == 1 else None

@@ -1,16 +1,19 @@
 """Laws 1 and 2 on eight CPU devices: sharded params and state, `jax.pmap` and `jax.shard_map`, for every name."""
 
 import functools
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+import gradtx
+from tests.compilations import COMPILED
 from tests.conformance.cases import CASES, step_once
 from tests.conformance.laws import Counting, law_of_all
+from tests.effort import on_devices
 
 STEPS = 3
 PARAMS = {"kernel": np.linspace(-1.0, 2.0, 64, dtype=np.float32).reshape(16, 4), "bias": np.ones(3, np.float32)}
@@ -32,7 +35,7 @@ def follow(step, params, state, grads_at):
 
 
 def check_sharded(tx, step, expected, mesh):
-    """Params over the devices by rows; the state lives where they live, and stays there."""
+    """Params over the devices by rows; the state lives where they live from the start, and stays there."""
     rows, everywhere = (jax.NamedSharding(mesh, jax.P(*axes)) for axes in (("data",), ()))
     places = {"kernel": rows, "bias": everywhere}
     params = jax.device_put(PARAMS, places)
@@ -40,14 +43,80 @@ def check_sharded(tx, step, expected, mesh):
     compiled = jax.jit(traced)
     after = follow(compiled, *start, lambda index: jax.device_put(gradient(PARAMS, index), places))
     agree(after, expected)
-    assert traced.traces <= 2  # scalars of the state change their place once: see below
+    assert (traced.traces, compiled._cache_size()) == (1, 1)
     for old, new in zip(jax.tree.leaves(start), jax.tree.leaves(after), strict=True):
-        # What is not like a parameter is on one device and committed to none, until a step spreads it over all.
-        place = everywhere if isinstance(old.sharding, jax.sharding.SingleDeviceSharding) else old.sharding
-        assert new.sharding.is_equivalent_to(place, new.ndim), (old.shape, old.sharding, new.sharding)
+        assert new.sharding.is_equivalent_to(old.sharding, new.ndim), (old.shape, old.sharding, new.sharding)
         if old.shape[-2:] == (16, 4):  # a memory of several moments has axes of its own before those
             like_params = jax.NamedSharding(mesh, jax.P(*[None] * (old.ndim - 2), "data"))
             assert new.sharding.is_equivalent_to(like_params, new.ndim), new.sharding
+    check_tuned(tx, params)
+
+
+def check_tuned(tx, params):
+    """A state whose numbers were set looks to `jax.jit` as it did before: nothing is compiled again for it."""
+    state = gradtx.tunable(tx).init(params)
+    changed = gradtx.set_hyperparams(state, **{name: np.float32(0.5) for name in state.hyperparams})
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(changed), strict=True):
+        assert (jax.typeof(new), new.sharding, new.committed) == (jax.typeof(old), old.sharding, old.committed)
+
+
+EXAMPLE = gradtx.tunable(
+    gradtx.chain(
+        gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1), gradtx.scale(gradtx.exponential_decay(1.0, 2, 0.5))
+    )
+)
+
+
+def steps_of_example(params, init=EXAMPLE.init):
+    """The params after three steps with new numbers between them, and how often the step was compiled."""
+    grads = jax.tree.map(lambda p: 0.5 * p, params)
+
+    @jax.jit
+    def step(params, state):
+        updates, state = EXAMPLE.update(grads, state, params)
+        return gradtx.apply_updates(params, updates), state
+
+    state, compiled = init(params), 0
+    for index in range(STEPS):
+        if index:
+            state = gradtx.set_hyperparams(state, learning_rate=0.1 / (1 + index))
+        before = len(COMPILED)
+        params, state = step(params, state)
+        compiled += len(COMPILED) - before
+    return params, compiled
+
+
+def check_places():
+    """Other places than a mesh of one axis: one device, a mesh whose axes are in the types, several meshes at once."""
+    expected, compiled = steps_of_example(jax.tree.map(jnp.asarray, PARAMS))
+    assert compiled == 1
+    device = jax.devices()[3]
+    after, compiled = steps_of_example(jax.device_put(PARAMS, device))
+    agree(after, expected)
+    assert compiled == 1
+    assert {x.device for x in jax.tree.leaves(after)} == {device}
+
+    explicit = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    places = {"kernel": jax.NamedSharding(explicit, jax.P("data")), "bias": jax.NamedSharding(explicit, jax.P())}
+    with jax.set_mesh(explicit):
+        for init in (EXAMPLE.init, jax.jit(EXAMPLE.init)):
+            after, compiled = steps_of_example(jax.device_put(PARAMS, places), init)
+            agree(after, expected)
+            assert compiled == 1
+
+    square = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    flat = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    on_flat = {"kernel": jax.NamedSharding(flat, jax.P("data")), "bias": jax.NamedSharding(flat, jax.P())}
+    params = jax.device_put(PARAMS, on_flat | {"bias": jax.NamedSharding(square, jax.P())})
+    assert not any(x.committed for x in gradtx.get_hyperparams(EXAMPLE.init(params)).values())
+    agree(steps_of_example(params)[0], expected)
+
+    # `jax.jit` drops params that only shapes are taken from: the state begins on one device, and the second step is
+    # compiled again, unless `out_shardings` says where.
+    params = jax.device_put(PARAMS, on_flat)
+    agree(steps_of_example(params, jax.jit(EXAMPLE.init))[0], expected)
+    where = jax.tree.map(lambda x: x.sharding, EXAMPLE.init(params))
+    assert steps_of_example(params, jax.jit(EXAMPLE.init, out_shardings=where))[1] == 1
 
 
 def run_mapped(tx, step, mesh):
@@ -72,6 +141,7 @@ def check_all() -> None:
     """Called in a process of its own that has eight devices."""
     jax.config.update("jax_disable_most_optimizations", True)  # compiling is all that takes time here
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    check_places()
     failed = {}
     for name, tx in CASES.items():
         step = functools.partial(step_once, tx)
@@ -88,7 +158,7 @@ def check_all() -> None:
 @law_of_all(1)
 @law_of_all(2)
 def test_many_devices_do_what_one_does():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = on_devices(8)
     done = subprocess.run(
         [sys.executable, "-m", "tests.conformance.test_sharding"],
         cwd=Path(__file__).parents[2],
