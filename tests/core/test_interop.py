@@ -381,6 +381,16 @@ def test_flax_nnx_optimizer(make):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_nnx_optimizers_with_arrays_are_given_as_functions():
+    # Flax refuses what has array leaves before it calls anything of ours.
+    tx = gradtx.adam(jnp.array(0.02))
+    with pytest.raises(ValueError, match="static attribute"):
+        nnx_train(tx, steps=1)
+    _, losses = nnx_train(gradtx.from_functions(*tx))
+    _, expected = nnx_train(gradtx.adam(0.02))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
 def test_the_leaves_of_nnx_have_the_names_of_their_variables():
     nnx = pytest.importorskip("flax.nnx")
     model, _ = nnx_train(gradtx.sgd(0.0), steps=1)
