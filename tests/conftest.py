@@ -26,12 +26,15 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_traceback_in_locations_limit", 0)  # and another into writing down which line made which
     if config.getoption("--exhaustive"):
         os.environ[effort.EXHAUSTIVE] = "1"
-    if effort.exhaustive() or hasattr(config, "workerinput"):
+    if effort.exhaustive() or effort.QUICK_FLAGS in os.environ.get("XLA_FLAGS", ""):
         return
-    key = f"gradtx/quick_flags_of_jaxlib_{jaxlib.__version__}"
-    if config.cache.get(key, None) is None:
-        config.cache.set(key, effort.flags_are_known())
-    if config.cache.get(key, False):
+    key, cache = f"gradtx/quick_flags_of_jaxlib_{jaxlib.__version__}", getattr(config, "cache", None)
+    known = cache.get(key, None) if cache else None
+    if known is None:
+        known = effort.flags_are_known()
+        if cache:
+            cache.set(key, known)
+    if known:
         effort.add_flags(effort.QUICK_FLAGS)
 
 
