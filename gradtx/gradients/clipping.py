@@ -219,7 +219,7 @@ def clip_by_block_rms(threshold: NonNegative) -> Form:
     """
 
     def leaf(g: jax.Array) -> jax.Array:
-        rms = safe_sqrt(jnp.sum(abs_sq(g)) * (1 / max(g.size, 1)))
+        rms = tree.global_norm(g) * max(g.size, 1) ** -0.5
         return _shrinking(rms, threshold) * _zero_if_infinite(g, rms)
 
     return leafwise(leaf)

@@ -103,6 +103,13 @@ def test_squares_that_overflow_do_not_stop_the_step(size, dtype):
     assert int(state.clipped) == 1
 
 
+@pytest.mark.parametrize("size", [1e20, 1e37])
+def test_squares_that_overflow_leave_a_block_its_direction(size):
+    tx = gradtx.clip_by_block_rms(1.0)
+    updates, _ = tx.update({"a": jnp.array([size, -7 * size])}, tx.init({"a": jnp.zeros(2)}))
+    np.testing.assert_allclose(updates["a"], [0.2, -1.4], rtol=1e-5)
+
+
 @pytest.mark.parametrize("huge", [np.inf, -np.inf])
 def test_an_infinite_norm_makes_no_step(huge):
     """The factor is 0, and no infinity is multiplied by it."""
