@@ -45,8 +45,10 @@ def _norm(leaves: list[Any]) -> jax.Array:
     def again() -> jax.Array:
         return _norm_of_norms([_norm_of_alike(rows, square) for rows, square in zip(groups, sums, strict=True)])
 
+    if not groups:  # the norm of nothing, in a program too, has no other way to be computed
+        return jnp.sqrt(total)
     if not isinstance(in_range, jax.core.Tracer):
-        return jnp.sqrt(total) if in_range or not groups else again()
+        return jnp.sqrt(total) if in_range else again()
     norm: jax.Array = jax.lax.cond(in_range, lambda: jnp.sqrt(total), lambda: cast(again(), total.dtype))
     return norm
 

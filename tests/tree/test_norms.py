@@ -46,8 +46,8 @@ def test_leaves_of_two_precisions_where_none_is_implicit(x64):
 
 @pytest.mark.parametrize("empty", [{}, None, {"a": None}, jnp.zeros((0, 3))])
 def test_nothing_has_norm_zero(empty):
-    norm = tree.global_norm(empty)
-    assert (norm.dtype, norm.shape, norm.item()) == (jnp.float32, (), 0.0)
+    for norm in (tree.global_norm(empty), jax.jit(tree.global_norm)(empty)):
+        assert (norm.dtype, norm.shape, norm.item()) == (jnp.float32, (), 0.0)
 
 
 def test_absent_leaves_do_not_count():
