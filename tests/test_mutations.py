@@ -75,7 +75,7 @@ def test_a_list_that_rots_is_noticed(small, before, within, message):
 
 def test_the_command(capsys):
     assert main(["--list", "--only", "Adam: "]) == 0
-    assert "| Adam: eps inside the root | `_rescaled` in `core/numerics.py` |" in capsys.readouterr().out
+    assert "| Adam: eps inside the root | `_RootDivision` in `core/roots.py` |" in capsys.readouterr().out
     assert main(["--only", "Errors: the outermost"]) == 0
     assert re.search(r"^caught +Errors: the outermost.*\n1 of 1 caught$", capsys.readouterr().out, re.MULTILINE)
     with pytest.raises(SystemExit):

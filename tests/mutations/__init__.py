@@ -99,7 +99,7 @@ class Copy:
         """What some tests say of the copy as it is, and what they print."""
         # No bytecode: a file that is changed twice in a second and keeps its length looks the same to Python.
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "tests.mutations.profile"]
+        options = ["-x", "-q", "-n", "0", "-p", "tests.mutations.profile"]
         command = [sys.executable, "-m", "pytest", *options, *tests]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         failed = re.search(r"\b[1-9]\d* failed\b", done.stdout)
