@@ -24,26 +24,18 @@ from gradtx.core import (
     Schedule,
     ScheduledState,
     Stateful,
-    TunableState,
     alias,
     aliases,
     apply_updates,
     custom_schedule,
     expand,
-    from_config,
     from_functions,
-    get_hyperparams,
-    inject_hyperparams,
     leafwise,
     optimizer,
-    parse,
     registry,
     schedule,
-    set_hyperparams,
     sweep_axes,
-    to_config,
     transformation,
-    tunable,
 )
 from gradtx.gradients import (
     ClipByGlobalNormState,
@@ -161,6 +153,11 @@ from gradtx.schedules import (
     warmup_exponential_decay_schedule,
     warmup_stable_decay_schedule,
 )
+from gradtx.text import (
+    from_config,
+    parse,
+    to_config,
+)
 from gradtx.training import (
     StepMetrics,
     build_step,
@@ -172,8 +169,8 @@ from gradtx.tree import (
 from gradtx.typing import (
     AtLeastOne,
     Count,
-    DTypeName,
     Decay,
+    DTypeName,
     EmptyState,
     Fraction,
     Mask,
@@ -198,6 +195,7 @@ from gradtx.wrappers import (
     SharpnessAwareState,
     SkipIfState,
     SkipLargeUpdatesState,
+    TunableState,
     WithStateResetState,
     accumulate,
     adaptive_sharpness_aware,
@@ -206,7 +204,9 @@ from gradtx.wrappers import (
     averaged_params,
     ema_params,
     extragradient,
+    get_hyperparams,
     heun,
+    inject_hyperparams,
     lookahead,
     lookahead_params,
     ralston,
@@ -214,9 +214,11 @@ from gradtx.wrappers import (
     rk4,
     runge_kutta,
     sam,
+    set_hyperparams,
     sharpness_aware,
     skip_if,
     skip_large_updates,
+    tunable,
     with_state_reset,
 )
 

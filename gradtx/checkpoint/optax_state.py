@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.checkpoint.state_dict import described, placed_like
-from gradtx.core import GradientTransformation, ScheduledState, TunableState, as_transformation
+from gradtx.core import GradientTransformation, ScheduledState, as_transformation
 from gradtx.errors import GradtxError, TreeMismatchError
 from gradtx.gradients import ClipByGlobalNormState
 from gradtx.tree.fields import find_nodes
 from gradtx.typing import Params, State
+from gradtx.wrappers import TunableState
 
 
 def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Params) -> State:

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Form, GradientTransformation, as_transformation, leafwise, select_extras, transformation
-from gradtx.core.leafwise import Leafwise, selected
+from gradtx.combinators.selection import select_extras, selected
+from gradtx.core import Form, GradientTransformation, as_transformation, leafwise, transformation
+from gradtx.core.leafwise import Leafwise
 from gradtx.typing import Mask, Params, State, Updates
 
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
-from gradtx.core import Form, GradientTransformation, alias, as_transformation, select_extras, transformation
-from gradtx.core.leafwise import Leafwise, Marked, Outline
+from gradtx.combinators.selection import Marked, select_extras
+from gradtx.core import Form, GradientTransformation, alias, as_transformation, transformation
+from gradtx.core.leafwise import Leafwise, Outline
 from gradtx.core.randomness import extras_of_members
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_function

@@ -4,17 +4,9 @@ from gradtx.core.apply import apply_updates
 from gradtx.core.control import as_boolean, cond, scan_carry, while_loop, zero_updates
 from gradtx.core.evaluation import (
     grad_function,
-    select_extras,
     value_and_ascent,
     value_and_grad_function,
     value_function,
-)
-from gradtx.core.hyperparams import (
-    TunableState,
-    get_hyperparams,
-    inject_hyperparams,
-    set_hyperparams,
-    tunable,
 )
 from gradtx.core.leafwise import Leafwise, leafwise
 from gradtx.core.numerics import (
@@ -31,7 +23,6 @@ from gradtx.core.registry import Factory, alias, aliases, lookup, registry
 from gradtx.core.roots import divide_by_root, one_for_zero, safe_sqrt, with_eps
 from gradtx.core.schedule import Schedule, Stateful, as_float, as_number, as_schedule, custom_schedule, schedule
 from gradtx.core.scheduled import ScheduledState
-from gradtx.core.text import from_config, parse, to_config
 from gradtx.core.transformation import (
     Form,
     GradientTransformation,
@@ -59,7 +50,6 @@ __all__ = [
     "Schedule",
     "ScheduledState",
     "Stateful",
-    "TunableState",
     "Update",
     "Value",
     "abs_sq",
@@ -78,12 +68,9 @@ __all__ = [
     "custom_schedule",
     "divide_by_root",
     "expand",
-    "from_config",
     "from_functions",
-    "get_hyperparams",
     "grad_function",
     "increment",
-    "inject_hyperparams",
     "leafwise",
     "lookup",
     "member_key",
@@ -91,18 +78,13 @@ __all__ = [
     "moving_average_sq",
     "one_for_zero",
     "optimizer",
-    "parse",
     "registry",
     "require_function",
     "safe_sqrt",
     "scan_carry",
     "schedule",
-    "select_extras",
-    "set_hyperparams",
     "sweep_axes",
-    "to_config",
     "transformation",
-    "tunable",
     "value_and_ascent",
     "value_and_grad_function",
     "value_function",

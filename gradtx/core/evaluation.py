@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.errors import MissingExtraError
-from gradtx.tree.select import keep_selected, put_back
 from gradtx.typing import Params, Updates
 
 _ValueFn = Callable[[Params], jax.Array]
@@ -75,36 +74,6 @@ def value_and_ascent(value_fn: _ValueFn) -> _ValueAndGradFn:
         return value, jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
 
     return value_and_grad_fn
-
-
-def select_extras(extra: Mapping[str, Any], params: Params | None, chosen: Any) -> dict[str, Any]:
-    """The extras for a member that sees some leaves only: gradients at these, and functions of them.
-
-    The other leaves are held at their values in `params`.
-
-    Args:
-      extra: the extras for the whole tree.
-      params: the whole tree.
-      chosen: a tree of booleans, True at the leaves the member sees.
-    """
-    value_fn, grad_fn, both = (extra.get(name) for name in _FUNCTIONS)
-    selected = dict(extra)
-    if extra.get("grad") is not None:
-        selected["grad"] = keep_selected(extra["grad"], chosen)
-    if params is None:
-        return selected
-    if value_fn is not None:
-        selected["value_fn"] = lambda part: value_fn(put_back(part, params))
-    if grad_fn is not None:
-        selected["grad_fn"] = lambda part: keep_selected(grad_fn(put_back(part, params)), chosen)
-    if both is not None:
-
-        def part_value_and_grad(part: Params) -> tuple[jax.Array, Updates]:
-            value, grads = both(put_back(part, params))
-            return value, keep_selected(grads, chosen)
-
-        selected["value_and_grad_fn"] = part_value_and_grad
-    return selected
 
 
 def _missing(keyword: str) -> MissingExtraError:

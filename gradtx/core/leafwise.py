@@ -8,20 +8,18 @@ kept, placed and stacked leaf by leaf, and one `jax.jit` of the function serves 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.evaluation import select_extras
 from gradtx.errors import ArgumentTypeError, GradtxError, TreeMismatchError, require_extra
 from gradtx.tree.arithmetic import accumulator_dtype, cast
 from gradtx.tree.fields import leaf_fields
 from gradtx.tree.mapping import HINT, stored_dtype
 from gradtx.tree.paths import flatten_like, is_inert, is_none, leaf_paths, type_name
-from gradtx.tree.select import keep_selected
 from gradtx.typing import Count, EmptyState, Params, State, Updates
 
 LeafState = Any
@@ -386,55 +384,3 @@ def _explain_state(form: Leafwise, g: Any, s: LeafState) -> None:
         entry = next((x for x, y in pairs if jnp.shape(x) != jnp.shape(y)), s)
         got = f"an update {_shapes(g)} and a state {_shapes(entry)}"
         raise TreeMismatchError("updates, state and params of one shape", got=got, hint=HINT)
-
-
-# --- on some of the leaves --------------------------------------------------------------------------------------------
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Marked:
-    """The state of one leaf with a mark that is a part of the program: whether it is selected, or its label."""
-
-    state: LeafState
-    mark: Hashable = dataclasses.field(metadata={"static": True})
-
-
-def selected(
-    form: Leafwise,
-    choose: Callable[[Any], Any],
-    otherwise: Callable[[Any], Any] = lambda g: g,
-    choose_at_init: Callable[[Any], Any] | None = None,
-) -> Leafwise:
-    """A leafwise transformation of some leaves only. Its state is that of `form`, with a `MaskedNode` at the others.
-
-    Args:
-      form: the transformation.
-      choose: the tree of booleans for a tree of params or of updates.
-      otherwise: what becomes of the update of another leaf.
-      choose_at_init: the same for the params of ``init``, with further checks; `choose` if there is none.
-    """
-
-    def init(params: Params) -> State:
-        return form.init(keep_selected(params, (choose_at_init or choose)(params)))
-
-    def prepare(updates: Updates, state: State, params: Params, extra: dict[str, Any]) -> tuple[State, Scalars]:
-        chosen = choose(updates)
-        part = keep_selected(updates, chosen)
-        part_params = None if params is None else keep_selected(params, chosen)
-        return form.prepare(part, state, part_params, select_extras(extra, params, chosen))
-
-    def split(state: State, outline: Outline) -> list[LeafState]:
-        chosen = outline.leaves(choose(outline.tree), "the mask")
-        return [Marked(s, bool(mark)) for s, mark in zip(form.split(state, outline), chosen, strict=True)]
-
-    def leaf(scalars: Scalars, index: Any, g: Any, s: Marked, p: Any) -> tuple[Any, LeafState]:
-        if not s.mark:
-            return otherwise(g), s
-        g, state = form.leaf(scalars, index, g, s.state, p)
-        return g, Marked(state, s.mark)
-
-    def merge(state: State, outline: Outline, rows: list[LeafState]) -> State:
-        return form.merge(state, outline, [row.state for row in rows])
-
-    return dataclasses.replace(form, init=init, prepare=prepare, split=split, leaf=leaf, merge=merge)

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from gradtx import tree
+from gradtx.combinators.selection import selected
 from gradtx.core import Form, leafwise, transformation
-from gradtx.core.leafwise import PARAMS_HINT, selected
+from gradtx.core.leafwise import PARAMS_HINT
 from gradtx.errors import require_extra
 from gradtx.typing import EmptyState, Mask, NonNegative, Params
 

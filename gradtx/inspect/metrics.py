@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import ScheduledState, TunableState, registry
+from gradtx.core import ScheduledState, registry
 from gradtx.schedules import PlateauSettings
 from gradtx.tree.fields import is_named_tuple, leaf_fields, one_level
 from gradtx.typing import State
+from gradtx.wrappers import TunableState
 
 Entry = tuple[str, str, Any]
 """The place of a node in the state, the name of a scalar in it, and the scalar."""

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, apply_updates, as_transformation, get_hyperparams
+from gradtx.core import GradientTransformation, apply_updates, as_transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.optimizers.second_order import value_and_grad_from_state
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
 from gradtx.typing import Params, State
-from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState
+from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState, get_hyperparams
 
 
 class StepMetrics(NamedTuple):

@@ -4,6 +4,13 @@ from gradtx.wrappers.accumulate import AccumulateState, accumulate
 from gradtx.wrappers.apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
 from gradtx.wrappers.extragradient import ExtragradientState, extragradient
+from gradtx.wrappers.hyperparams import (
+    TunableState,
+    get_hyperparams,
+    inject_hyperparams,
+    set_hyperparams,
+    tunable,
+)
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
 from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
 from gradtx.wrappers.runge_kutta import heun, ralston, rk4, runge_kutta
@@ -19,6 +26,7 @@ __all__ = [
     "SharpnessAwareState",
     "SkipIfState",
     "SkipLargeUpdatesState",
+    "TunableState",
     "WithStateResetState",
     "accumulate",
     "adaptive_sharpness_aware",
@@ -27,7 +35,9 @@ __all__ = [
     "averaged_params",
     "ema_params",
     "extragradient",
+    "get_hyperparams",
     "heun",
+    "inject_hyperparams",
     "lookahead",
     "lookahead_params",
     "ralston",
@@ -35,8 +45,10 @@ __all__ = [
     "rk4",
     "runge_kutta",
     "sam",
+    "set_hyperparams",
     "sharpness_aware",
     "skip_if",
     "skip_large_updates",
+    "tunable",
     "with_state_reset",
 ]

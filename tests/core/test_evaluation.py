@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gradtx import adam, chain, masked, partition, sgd
-from gradtx.core import from_functions, grad_function, select_extras, value_and_grad_function, value_function
+from gradtx.combinators.selection import select_extras
+from gradtx.core import from_functions, grad_function, value_and_grad_function, value_function
 from gradtx.errors import MissingExtraError
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, grad_function, member_key, scan_carry, select_extras, transformation
+from gradtx.combinators.selection import select_extras
+from gradtx.core import Pair, grad_function, member_key, scan_carry, transformation
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.tree.paths import is_inert, is_none
 from gradtx.typing import EmptyState, Params, State, Updates
