@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.laws import programs
 
 HERE = Path(__file__).parent
-EVERY = 12
+EVERY = 60
 """How many cases compiled code is kept for."""
 
 _seen: list[str] = []

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx import apply_updates
-from tests.conformance.cases import CASES, as_given, extras
+from tests.conformance.cases import CASES, as_given, at, extras, gradients, params_like
 from tests.conformance.laws import close, law
 
-DEVICE = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "number": jnp.float32(0.5), "numpy": jnp.array([1.0, -1.0])}
-HOST = {"kernel": DEVICE["kernel"], "number": 0.5, "numpy": np.array([1.0, -1.0], np.float32)}
-GRADS = {"kernel": jnp.array([[0.5, 0.1], [-1.0, 2.0]]), "number": jnp.float32(-0.25), "numpy": jnp.array([2.0, 0.0])}
+# The shapes of other laws' trees, for which everything is compiled already.
+DEVICE = params_like()["dense"] | {"number": jnp.float32(0.5)}
+HOST = DEVICE | {"number": 0.5, "bias": np.asarray(DEVICE["bias"])}
+GRADS = at(gradients(params_like(), 1), 0)["dense"] | {"number": jnp.float32(-0.25)}
 FLOAT0 = np.zeros((), jax.dtypes.float0)
 
 
@@ -38,10 +39,9 @@ def test_host_leaves_are_as_good_as_those_on_the_device(name):
     updates, state = updated(tx, HOST, grads, begun)
     close((apply_updates(HOST, updates), state), expected)
     # The params are no arguments of the program, and the gradients are traced beside them.
-    updates, state = jax.jit(lambda g: updated(tx, HOST, g, begun))(GRADS)
-    close((apply_updates(HOST, updates), state), expected)
-    updates, state = jax.jit(lambda p, s: updated(tx, p, grads, s))(DEVICE, begun)
-    close((apply_updates(HOST, updates), state), expected)
+    both = jax.jit(lambda g, p, s: (updated(tx, HOST, g, begun), updated(tx, p, grads, s)))
+    for updates, state in both(GRADS, DEVICE, begun):
+        close((apply_updates(HOST, updates), state), expected)
 
 
 @law(5)

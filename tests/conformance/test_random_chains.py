@@ -1,6 +1,6 @@
 """Law 10: laws 1, 2, 5 and 7 hold for random compositions of all registered names over random trees.
 
-`HYPOTHESIS_PROFILE=fuzz` draws 2,000 examples, at random; the rest of the time it is a few, always the same.
+A few examples, always the same; more of them in the exhaustive run; with `HYPOTHESIS_PROFILE=fuzz` 2,000 at random.
 """
 
 import functools
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.conformance import strategies
 from tests.conformance.cases import advance, step_once
 from tests.conformance.laws import Counting, describe, law_of_all
+from tests.effort import exhaustive
 
 
 def follow(step, carry, grads, begin=0):
@@ -66,7 +67,7 @@ def forget():
 
 
 PROFILES = {
-    "ci": hypothesis.settings(max_examples=40, derandomize=True, deadline=None, database=None),
+    "ci": hypothesis.settings(max_examples=400 if exhaustive() else 40, derandomize=True, deadline=None, database=None),
     "fuzz": hypothesis.settings(max_examples=2000, deadline=None, database=None, print_blob=True),
 }
 STEPS = 3
