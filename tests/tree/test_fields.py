@@ -141,6 +141,14 @@ def _zeros(state):
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
 
 
+def test_a_tuple_of_trees_like_the_params_is_not_looked_into():
+    tx = gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), momentum="pullback")
+    state = tx.init(NAMED(*[jnp.ones(2)] * len(FIELDS)))
+    assert len(state.momenta) == 1
+    assert [path for path, _ in tree.get_all_fields(state, "trace")] == ["inner/0/trace"]
+    assert set(gradtx.metrics(state)) == {"lookahead/steps"}
+
+
 @pytest.mark.parametrize("make", [NAMED, lambda *leaves: dict(zip(FIELDS, leaves, strict=True))], ids=["tuple", "dict"])
 def test_what_goes_by_fields_leaves_params_of_those_names_alone(make):
     def leaves(tree):
