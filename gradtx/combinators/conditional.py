@@ -10,7 +10,6 @@ from gradtx.core import (
     Pair,
     accepting_extras,
     as_boolean,
-    as_transformation,
     cond,
     increment,
     require_function,
@@ -38,19 +37,18 @@ def holds_at_step(condition: Callable[..., Any], argument: str, step: Any, extra
     return as_boolean(accepting_extras(condition)(step, **extra), argument)
 
 
-def _conditionally(inner: Any, condition: Any, otherwise: Callable[..., Updates]) -> Pair:
+def _conditionally(inner: GradientTransformation, condition: Any, otherwise: Callable[..., Updates]) -> Pair:
     """The inner transformation where the condition holds; elsewhere other updates, and the old state."""
-    member = as_transformation(inner, "inner to be a transformation")
     require_function(condition, "should_transform_fn", "step")
 
     def init(params: Params) -> ConditionalState:
-        return ConditionalState(zero_count(), member.init(params))
+        return ConditionalState(zero_count(), inner.init(params))
 
     def update(
         updates: Updates, state: ConditionalState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         def run() -> tuple[Updates, State]:
-            return member.update(updates, state.inner_state, params, **extra)
+            return inner.update(updates, state.inner_state, params, **extra)
 
         def skip() -> tuple[Updates, State]:
             return otherwise(run, updates, params), state.inner_state

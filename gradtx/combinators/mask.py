@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.combinators.selection import select_extras, selected
-from gradtx.core import Form, GradientTransformation, as_transformation, leafwise, transformation
+from gradtx.core import Form, GradientTransformation, leafwise, transformation
 from gradtx.core.leafwise import Leafwise
 from gradtx.typing import Mask, Params, State, Updates
 
@@ -53,16 +53,15 @@ def masked(
       >>> updates["dense"]["kernel"], updates["dense"]["bias"]
       (Array([-1., -1.], dtype=float32), Array([1.], dtype=float32))
     """
-    member = as_transformation(inner, "inner to be a transformation")
     choose, choose_at_init = functools.partial(tree.resolve_mask, mask), functools.partial(tree.require_matches, mask)
 
-    if member.leafwise and not member.leafwise.stacked:
+    if inner.leafwise and not inner.leafwise.stacked:
         otherwise = jnp.zeros_like if unselected == "freeze" else lambda g: g
-        form = selected(_without_whole_updates(member.leafwise), choose, otherwise, choose_at_init)
+        form = selected(_without_whole_updates(inner.leafwise), choose, otherwise, choose_at_init)
         return _in_masked_state(form)
 
     def init(params: Params) -> MaskedState:
-        return MaskedState(member.init(tree.keep_selected(params, choose_at_init(params))))
+        return MaskedState(inner.init(tree.keep_selected(params, choose_at_init(params))))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra: Any
@@ -71,7 +70,7 @@ def masked(
         part = None if params is None else tree.keep_selected(params, chosen)
         extra = select_extras(extra, params, chosen)
         extra.pop("whole_updates", None)  # to the member, these leaves are all there are
-        changed, inner_state = member.update(tree.keep_selected(updates, chosen), state.inner_state, part, **extra)
+        changed, inner_state = inner.update(tree.keep_selected(updates, chosen), state.inner_state, part, **extra)
         rest = tree.zeros_like(updates) if unselected == "freeze" else updates
         return tree.put_back(changed, rest), MaskedState(inner_state)
 

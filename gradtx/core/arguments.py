@@ -36,6 +36,7 @@ class Argument:
       kind: the plain type of a static argument (``bool``, ``int`` or ``str``), if it has one.
       dtype: whether it is a floating dtype, kept by name.
       mask: whether it selects leaves.
+      transformation: whether it is a transformation; the factory is given one of Optax's wrapped.
       optional: whether ``None`` is permitted.
       default: its default, or `inspect.Parameter.empty`.
       variadic: whether it collects positional arguments (``*transforms``).
@@ -50,6 +51,7 @@ class Argument:
     kind: type | None = None
     dtype: bool = False
     mask: bool = False
+    transformation: bool = False
     optional: bool = False
     default: Any = inspect.Parameter.empty
     variadic: bool = False
@@ -103,6 +105,8 @@ def _read_annotation(name: str, hint: Any) -> Argument:
         return Argument(name, range=Range())
     if hint in (bool, int, str):
         return Argument(name, kind=hint)
+    if isinstance(hint, type) and hasattr(hint, "leafwise"):
+        return Argument(name, transformation=True)
     inner = [_read_annotation(name, part) for part in parts if part is not Ellipsis]
     number = next((argument.range for argument in inner if argument.range is not None), None)
     mapping = isinstance(origin, type) and issubclass(origin, Mapping)

@@ -73,13 +73,21 @@ class GradientTransformation(Value):
 
     def build(self, numbers: dict[str, Any]) -> Form:
         """What the factory returns for some other numbers."""
-        made = self.factory.call(self.factory.function, self.arguments | numbers)
+        given = {k: self._as_declared(k, x) for k, x in (self.arguments | numbers).items()}
+        made = self.factory.call(self.factory.function, given)
         if isinstance(made, GradientTransformation):
             return made.form
         if isinstance(made, Leafwise):
             return made
         init, update = made
         return init, accepting_extras(update)
+
+    def _as_declared(self, name: str, x: Any) -> Any:
+        """An argument as its annotation says: a transformation may have come from Optax."""
+        argument = self.factory.arguments[name]
+        if x is None or argument.variadic or not argument.transformation:
+            return x
+        return as_transformation(x, f"{name} to be a transformation")
 
     def _schedulable(self, name: str) -> bool:
         argument = self.factory.arguments[name]

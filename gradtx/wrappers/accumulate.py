@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, cond, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, cond, increment, transformation, zero_count
 from gradtx.typing import AtLeastOne, Count, Params, State, Updates
 
 
@@ -57,10 +57,9 @@ def accumulate(inner: GradientTransformation, every: AtLeastOne) -> Pair:
     Differences from Optax's ``MultiSteps``: a transformation like any other; sums in at least float32, whatever the
     gradients' dtype; after an update the sum starts from zero, not from a multiple of the old one.
     """
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> AccumulateState:
-        return AccumulateState(zero_count(), zero_count(), tree.zeros_accumulator(params), member.init(params))
+        return AccumulateState(zero_count(), zero_count(), tree.zeros_accumulator(params), inner.init(params))
 
     def update(
         updates: Updates, state: AccumulateState, params: Params | None = None, **extra: Any
@@ -73,7 +72,7 @@ def accumulate(inner: GradientTransformation, every: AtLeastOne) -> Pair:
                 return (total + g) * share
 
             mean = tree.map_leaves(leaf, updates, read=(state.acc_grads,), share=1 / mini_step)
-            return *member.update(mean, state.inner_state, params, **extra), jnp.ones((), bool)
+            return *inner.update(mean, state.inner_state, params, **extra), jnp.ones((), bool)
 
         def wait() -> tuple[Updates, State, jax.Array]:
             return tree.zeros_like(updates), state.inner_state, jnp.zeros((), bool)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, increment, transformation, zero_count
 from gradtx.tree.norms import all_finite
 from gradtx.tree.paths import is_function
 from gradtx.typing import Count, NonNegative, Params, State, Updates
@@ -75,10 +75,9 @@ def apply_if_finite(
       >>> updates, state.skipped
       (Array([0., 0.], dtype=float32), Array(1, dtype=int32))
     """
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> ApplyIfFiniteState:
-        return ApplyIfFiniteState(zero_count(), zero_count(), jnp.ones((), bool), member.init(params))
+        return ApplyIfFiniteState(zero_count(), zero_count(), jnp.ones((), bool), inner.init(params))
 
     def update(
         updates: Updates, state: ApplyIfFiniteState, params: Params | None = None, **extra: Any
@@ -86,7 +85,7 @@ def apply_if_finite(
         functions, called = _watched(extra)
 
         def run() -> tuple[Updates, State]:
-            return member.update(updates, state.inner_state, params, **extra | functions)
+            return inner.update(updates, state.inner_state, params, **extra | functions)
 
         changed, inner_state = run()
         finite = all_finite(updates, changed)

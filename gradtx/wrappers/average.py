@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, apply_updates, as_transformation, transformation
+from gradtx.core import GradientTransformation, Pair, apply_updates, transformation
 from gradtx.errors import UnknownNameError, require_extra
 from gradtx.typing import Decay, Params, State, Updates
 
@@ -60,17 +60,16 @@ def ema_params(inner: GradientTransformation, decay: Decay = 0.999) -> Pair:
     References:
       - Polyak, Juditsky, Acceleration of stochastic approximation by averaging, 1992.
     """
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> EmaParamsState:
         weight = jnp.zeros((), jnp.result_type(float))
-        return EmaParamsState(weight, tree.zeros_accumulator(params), member.init(params))
+        return EmaParamsState(weight, tree.zeros_accumulator(params), inner.init(params))
 
     def update(
         updates: Updates, state: EmaParamsState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "they are averaged: tx.update(grads, state, params)")
-        updates, inner_state = member.update(updates, state.inner_state, params, **extra)
+        updates, inner_state = inner.update(updates, state.inner_state, params, **extra)
 
         def leaf(a: jax.Array, p: jax.Array, *, decay: Any) -> Any:
             return decay * a + (1 - decay) * p

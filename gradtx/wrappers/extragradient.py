@@ -6,7 +6,6 @@ from gradtx.core import (
     GradientTransformation,
     Pair,
     apply_updates,
-    as_transformation,
     grad_function,
     transformation,
 )
@@ -59,19 +58,18 @@ def extragradient(inner: GradientTransformation, extrapolation: Literal["forget"
       - Korpelevich, The extragradient method for finding saddle points and other problems, 1976.
       - Gidel et al., A variational inequality perspective on generative adversarial networks, 2018, arXiv:1802.10551.
     """
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> ExtragradientState:
-        return ExtragradientState(member.init(params))
+        return ExtragradientState(inner.init(params))
 
     def update(
         updates: Updates, state: ExtragradientState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "it steps away from them: tx.update(grads, state, params, grad_fn=...)")
-        shift, extrapolated = member.update(updates, state.inner_state, params, **extra)
+        shift, extrapolated = inner.update(updates, state.inner_state, params, **extra)
         there = grad_function(extra)(apply_updates(params, shift))
         inner_state = extrapolated if extrapolation == "remember" else state.inner_state
-        updates, inner_state = member.update(there, inner_state, params, **extra)
+        updates, inner_state = inner.update(there, inner_state, params, **extra)
         return updates, ExtragradientState(inner_state)
 
     return init, update

@@ -14,10 +14,9 @@ from gradtx.core.scheduled import IN_FIELD, SOME_NUMBER, ScheduledState, with_nu
 from gradtx.core.transformation import (
     Form,
     GradientTransformation,
-    as_transformation,
+    from_functions,
     transformation,
 )
-from gradtx.core.value import Value, show
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from gradtx.typing import Params, State
 
@@ -59,11 +58,9 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
       >>> gradtx.get_hyperparams(state)
       {'learning_rate': Array(1.e-04, dtype=float32)}
     """
-    given: Any = inner
-    if hasattr(given, "update") and not isinstance(given, Value | type):
+    if inner.factory is from_functions.factory:  # type: ignore[attr-defined]
         hint = "its numbers are out of reach; use optax.inject_hyperparams, or gradtx's transformation of that name"
-        raise ArgumentTypeError("inner to be a transformation made by gradtx", got=show(given), hint=hint)
-    inner = as_transformation(inner, "inner to be a transformation")
+        raise ArgumentTypeError("inner to be a transformation made by gradtx", got="a pair of functions", hint=hint)
     treedef: Any
     paths, treedef = jax.tree_util.tree_flatten_with_path(inner)
     known = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in paths}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, as_transformation, cond, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, cond, increment, transformation, zero_count
 from gradtx.errors import ArgumentValueError, UnknownNameError, require_extra
 from gradtx.typing import AtLeastOne, Count, Fraction, Params, State, Updates
 
@@ -82,7 +82,6 @@ def lookahead(
     Differences from Optax: users hold ordinary params, not a pair of fast and slow ones; both numbers may be
     schedules. Of the authors' PyTorch code, which begins at :math:`\alpha = 0.8`: the default is the paper's.
     """
-    fast = as_transformation(inner, "inner to be a transformation")
 
     def first_moments(inner_state: State) -> tuple[Updates, ...]:
         found = tuple(m for name in MOMENTUM_FIELDS for _, m in tree.get_all_fields(inner_state, name))
@@ -93,7 +92,7 @@ def lookahead(
         return found
 
     def init(params: Params) -> LookaheadState:
-        inner_state = fast.init(params)
+        inner_state = inner.init(params)
         momenta = first_moments(inner_state) if momentum != "keep" else ()
         kept = jax.tree.map(jnp.copy, momenta) if momentum == "pullback" else ()
         return LookaheadState(zero_count(), tree.copy_accumulator(params), kept, inner_state)
@@ -113,7 +112,7 @@ def lookahead(
         updates: Updates, state: LookaheadState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "lookahead moves them: tx.update(grads, state, params)")
-        updates, inner_state = fast.update(updates, state.inner, params, **extra)
+        updates, inner_state = inner.update(updates, state.inner, params, **extra)
         steps = increment(state.steps)
 
         def synchronise(operands: Any) -> Any:

@@ -11,7 +11,6 @@ from gradtx.combinators.conditional import holds_at_step
 from gradtx.core import (
     GradientTransformation,
     Pair,
-    as_transformation,
     increment,
     transformation,
     zero_count,
@@ -83,11 +82,10 @@ def with_state_reset(inner: GradientTransformation, where: Where, when: int | Ca
       [1.]
       [1.5]
     """
-    member = as_transformation(inner, "inner to be a transformation")
     parts, condition = _parts(where), _condition(when)
 
     def init(params: Params) -> WithStateResetState:
-        inner_state = member.init(params)
+        inner_state = inner.init(params)
         _chosen(inner_state, parts, params)
         return WithStateResetState(zero_count(), zero_count(), inner_state)
 
@@ -96,8 +94,8 @@ def with_state_reset(inner: GradientTransformation, where: Where, when: int | Ca
     ) -> tuple[Updates, State]:
         require_extra(params, "params", "a reset begins from them: tx.update(grads, state, params)")
         due = holds_at_step(condition, "when", state.step, extra)
-        inner_state = _replace(state.inner_state, member.init(params), parts, params, due)
-        changed, inner_state = member.update(updates, inner_state, params, **extra)
+        inner_state = _replace(state.inner_state, inner.init(params), parts, params, due)
+        changed, inner_state = inner.update(updates, inner_state, params, **extra)
         resets = jnp.where(due, increment(state.resets), state.resets)
         return changed, WithStateResetState(increment(state.step), resets, inner_state)
 

@@ -13,7 +13,6 @@ from gradtx.core import (
     Pair,
     alias,
     apply_updates,
-    as_transformation,
     grad_function,
     one_for_zero,
     transformation,
@@ -152,11 +151,10 @@ asam = alias("asam", adaptive_sharpness_aware)
 
 def _at_perturbed(inner: Any, rho: Any, scale: Scale, mask: Mask = None) -> Pair:
     """The inner transformation of the gradient at the perturbed point; ``scale(v, w)`` is the product of T_w and v."""
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> SharpnessAwareState:
         tree.require_matches(mask, params)
-        return SharpnessAwareState(jnp.zeros_like(tree.global_norm(params)), member.init(params))
+        return SharpnessAwareState(jnp.zeros_like(tree.global_norm(params)), inner.init(params))
 
     def update(
         updates: Updates, state: SharpnessAwareState, params: Params | None = None, **extra: Any
@@ -168,7 +166,7 @@ def _at_perturbed(inner: Any, rho: Any, scale: Scale, mask: Mask = None) -> Pair
         unmoved = (rho == 0) | ~proper
         there = grad_fn(apply_updates(params, e))
         grads = tree.map_leaves(lambda here, there: _choose(unmoved, here, there), updates, read=(there,))
-        changed, inner_state = member.update(grads, state.inner_state, params, **extra)
+        changed, inner_state = inner.update(grads, state.inner_state, params, **extra)
         return changed, SharpnessAwareState(norm.astype(state.norm.dtype), inner_state)
 
     return init, update

@@ -12,7 +12,6 @@ from gradtx.core import (
     Pair,
     accepting_extras,
     as_boolean,
-    as_transformation,
     complement_of_power,
     cond,
     increment,
@@ -68,18 +67,17 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
       >>> tx.update(jnp.ones(1), tx.init(jnp.zeros(1)), value=11.0)[0]
       Array([0.], dtype=float32)
     """
-    member = as_transformation(inner, "inner to be a transformation")
     require_function(predicate, "predicate", "updates", "params")
     holds = accepting_extras(predicate)
 
     def init(params: Params) -> SkipIfState:
-        return SkipIfState(zero_count(), member.init(params))
+        return SkipIfState(zero_count(), inner.init(params))
 
     def update(
         updates: Updates, state: SkipIfState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
         skip = as_boolean(holds(updates, params, **extra), "predicate")
-        run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
+        run = lambda: inner.update(updates, state.inner_state, params, **extra)  # noqa: E731
         zeros = lambda: zero_updates(run, updates, params)  # noqa: E731
         changed, inner_state = update_unless(skip, run, zeros, state.inner_state)
         return changed, SkipIfState(jnp.where(skip, increment(state.skipped), state.skipped), inner_state)
@@ -140,11 +138,10 @@ def skip_large_updates(
       [0.]
       [-1.5]
     """
-    member = as_transformation(inner, "inner to be a transformation")
 
     def init(params: Params) -> SkipLargeUpdatesState:
         zero = jnp.zeros_like(tree.global_norm(params))
-        return SkipLargeUpdatesState(zero_count(), zero, zero.copy(), zero_count(), member.init(params))
+        return SkipLargeUpdatesState(zero_count(), zero, zero.copy(), zero_count(), inner.init(params))
 
     def update(
         updates: Updates, state: SkipLargeUpdatesState, params: Params | None = None, **extra: Any
@@ -155,7 +152,7 @@ def skip_large_updates(
         bound = jnp.where(warm, factor * usual, jnp.inf)
         finite = jnp.isfinite(norm)
         skip = (norm > bound) | ~finite
-        run = lambda: member.update(updates, state.inner_state, params, **extra)  # noqa: E731
+        run = lambda: inner.update(updates, state.inner_state, params, **extra)  # noqa: E731
         zeros = lambda: zero_updates(run, updates, params)  # noqa: E731
         changed, inner_state = update_unless(skip, run, zeros, state.inner_state)
         average = decay * state.average_norm + (1 - decay) * jnp.where(finite, jnp.minimum(norm, bound), 0)

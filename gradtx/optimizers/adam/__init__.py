@@ -1,6 +1,7 @@
 """Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
 
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
+from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
@@ -9,15 +10,18 @@ from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
 __all__ = [
     "ScaleByAdamState",
+    "ScaleByAdanState",
     "ScaleByAmsgradState",
     "adabelief",
     "adam",
     "adamw",
+    "adan",
     "amsgrad",
     "nadam",
     "radam",
     "ranger",
     "scale_by_adam",
+    "scale_by_adan",
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_radam",

@@ -10,7 +10,6 @@ from gradtx.combinators import chain
 from gradtx.core import (
     GradientTransformation,
     Pair,
-    as_transformation,
     increment,
     one_for_zero,
     optimizer,
@@ -274,5 +273,5 @@ def lbfgs(
       - Nocedal, Wright, Numerical optimization, 2nd edition, 2006, chapters 3 and 7.
     """
     step = scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
-    search = identity() if linesearch is None else as_transformation(linesearch, "linesearch to be a transformation")
+    search = identity() if linesearch is None else linesearch
     return chain(scale_by_lbfgs(memory_size, scale_init_precond), step, search)

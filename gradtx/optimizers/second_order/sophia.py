@@ -10,7 +10,6 @@ from gradtx.combinators import chain
 from gradtx.core import (
     GradientTransformation,
     Pair,
-    as_transformation,
     complement_of_power,
     cond,
     increment,
@@ -119,12 +118,11 @@ def scale_by_sophia(
     that the first step is a sign step and each estimate comes one step late. The win rate is in the state, not
     printed. ``bias_correction`` is an argument, with Optax's and not the paper's default.
     """
-    estimator = as_transformation(hessian_diagonal_fn, "hessian_diagonal_fn to be a transformation")
 
     def init(params: Params) -> ScaleBySophiaState:
         mu, nu = tree.zeros_accumulator(params, dtype=mu_dtype), tree.zeros_accumulator(params, real=True)
         return ScaleBySophiaState(
-            zero_count(), zero_count(), mu, nu, jnp.zeros((), jnp.result_type(float)), estimator.init(params)
+            zero_count(), zero_count(), mu, nu, jnp.zeros((), jnp.result_type(float)), hessian_diagonal_fn.init(params)
         )
 
     def update(
@@ -134,7 +132,7 @@ def scale_by_sophia(
         due = (state.count == 0) | (state.since >= update_interval)
 
         def refresh() -> tuple[Updates, State]:
-            hhat, hessian_state = estimator.update(updates, state.hessian_state, params, **extra)
+            hhat, hessian_state = hessian_diagonal_fn.update(updates, state.hessian_state, params, **extra)
             average = lambda hhat, h, *, b2: (hhat, moving_average(b2, h, jnp.real(hhat)))  # noqa: E731
             return tree.map_leaves(average, hhat, state.nu, b2=b2)[1], hessian_state
 
