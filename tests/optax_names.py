@@ -26,6 +26,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "MultiSteps": ("accumulate", "a transformation like any other; a NaN spoils one average, not all later ones"),
     "adadelta": ("adadelta", "the rate is 1, the method as published, if none is given"),
     "adaptive_grad_clip": ("adaptive_grad_clip", "`output_axis` numbers the units, also where there are three axes"),
+    "adan": ("adan", "differences weigh `b2`, as in the authors' code; Optax's `1 - b2`"),
     "amsgrad": ("amsgrad", "`bias_correction` names one of three conventions"),
     "apply_every": ("accumulate", "a mean, not a sum: multiply the rate by `k`"),
     "apply_if_finite": ("apply_if_finite", "the result is looked at too, not only the gradients"),
@@ -45,6 +46,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "optimistic_adam": ("optimistic_adam", "this is Optax's `optimistic_adam_v2`"),
     "partition": ("partition", "labels may be globs on the names of leaves"),
     "multi_transform": ("multi_transform", "another name of `partition`"),
+    "scale_by_adan": ("scale_by_adan", "differences weigh `b2`, as in the authors' code; Optax's `1 - b2`"),
     "scale_by_amsgrad": ("scale_by_amsgrad", "`bias_correction` names one of three conventions"),
     "scale_by_backtracking_linesearch": (
         "scale_by_backtracking_linesearch",

@@ -42,6 +42,10 @@ ELEMENTWISE = {
         lambda: gradtx.adam(0.1, eps=before_correction(1e-3)),
         (0.905948349, 0.887784007, 0.854737790, 0.754090446),
     ),
+    "adan (authors' code)": (
+        lambda: gradtx.adan(0.1, eps_root=0.0),
+        (0.900000002, 0.935274085, 0.928374482, 0.911195815),
+    ),
     "adamw (torch, Optax)": (
         lambda: gradtx.adamw(0.1, weight_decay=0.1),
         (0.890000002, 0.861950199, 0.818587929, 0.683151968),

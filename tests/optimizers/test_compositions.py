@@ -49,6 +49,10 @@ COMPOSITIONS = {
             RATE,
         ),
     ),
+    "adan": (
+        gradtx.adan(0.5, **MOMENTS, b3=0.7, weight_decay=0.25, mask="kernel"),
+        chain(gradtx.scale_by_adan(**MOMENTS, b3=0.7), DECAY, RATE),
+    ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
@@ -120,6 +124,10 @@ DEFAULTS = {
     ),
     "adam": (gradtx.adam(0.5), chain(gradtx.scale_by_adam(), RATE)),
     "adamw": (gradtx.adamw(0.5), chain(gradtx.scale_by_adam(), gradtx.add_decayed_weights(1e-4), RATE)),
+    "adan": (
+        gradtx.adan(0.5),
+        chain(gradtx.scale_by_adan(eps_root=1e-8), gradtx.add_decayed_weights(), RATE),
+    ),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),

@@ -16,6 +16,8 @@ OPTIMIZERS = {
     "adam": gradtx.adam(0.1),
     "adam, eps 0": gradtx.adam(0.1, eps=0.0),
     "adamw, nesterov": gradtx.adamw(0.1, nesterov=True, weight_decay=0.0),
+    "adan": gradtx.adan(0.1),
+    "adan, eps 0": gradtx.adan(0.1, eps=0.0, eps_root=0.0),
     "amsgrad": gradtx.amsgrad(0.1, eps=0.0),
     "amsgrad, after": gradtx.amsgrad(0.1, bias_correction="after_max"),
     "amsgrad, none": gradtx.amsgrad(0.1, bias_correction="none"),
@@ -146,6 +148,7 @@ def test_derivatives_in_every_number_and_the_params_are_finite(name):
 GENERIC = {
     "sgd": gradtx.sgd(0.1, 0.8, nesterov=True),
     "adamw": gradtx.adamw(0.1, 0.8, 0.9, 1e-2, 1e-2, weight_decay=0.1, nesterov=True),
+    "adan": gradtx.adan(0.1, 0.8, 0.7, 0.9, 1e-2, 1e-2, 0.1),
     "amsgrad": gradtx.amsgrad(0.1, 0.8, 0.9, 1e-2, 1e-2, bias_correction="after_max"),
     "adabelief": gradtx.adabelief(0.1, 0.8, 0.9, 1e-2, 1e-2),
     "yogi": gradtx.yogi(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
