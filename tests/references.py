@@ -308,6 +308,93 @@ class Adadelta(Rule):
         return u
 
 
+@dataclasses.dataclass
+class FactoredRms(Rule):
+    """Shazeer and Stern, algorithm 4: g over the root of the product of the means of rows and of columns."""
+
+    factored: bool = True
+    decay_rate: float = 0.8
+    step_offset: float = 0
+    min_dim_size_to_factor: int = 128
+    epsilon: float = 1e-30
+    max_decay: float = 1.0
+    r: Any = 0.0
+    c: Any = 0.0
+
+    def step(self, g, p):
+        b = min(1 - max(self.t - self.step_offset, 1) ** -self.decay_rate, self.max_decay)
+        s = square(g) + self.epsilon
+        sizes = sorted(g.shape)[-2:]
+        if not self.factored or len(sizes) < 2 or sizes[0] < self.min_dim_size_to_factor:
+            self.v = b * self.v + (1 - b) * s
+            return divide(g, np.sqrt(self.v))
+        second, largest = np.argsort(g.shape, kind="stable")[-2:]
+        self.r = b * self.r + (1 - b) * s.mean(axis=largest, keepdims=True)
+        self.c = b * self.c + (1 - b) * s.mean(axis=second, keepdims=True)
+        return divide(g, np.sqrt(divide(self.r * self.c, self.r.mean(axis=second, keepdims=True))))
+
+
+# --- layer by layer ---------------------------------------------------------------------------------------------------
+
+
+def norm(x: Any) -> Any:
+    """The Euclidean norm of a whole leaf."""
+    return np.sqrt(np.sum(square(x)))
+
+
+@dataclasses.dataclass
+class TrustRatio(Rule):
+    """You et al.: u = c phi(|p|) / (n + eps) g, with 1 for the ratio where a norm is zero.
+
+    n = |g|, or where g holds a decay, |g - decay p| + decay |p|.
+    """
+
+    min_norm: float = 0.0
+    trust_coefficient: float = 1.0
+    eps: float = 0.0
+    max_norm: float = np.inf
+    weight_decay: float = 0.0
+
+    def step(self, g, p):
+        length = norm(g - self.weight_decay * p) + self.weight_decay * norm(p)
+        size, length = max(norm(p), self.min_norm), max(length, self.min_norm)
+        if size == 0 or length == 0:
+            return g
+        return self.trust_coefficient * min(size, self.max_norm) / (length + self.eps) * g
+
+
+@dataclasses.dataclass
+class Growth(Rule):
+    """Bernstein et al.: the parameters after the step, over sqrt(1 + rate^2)."""
+
+    learning_rate: float
+
+    def step(self, g, p):
+        growth = np.sqrt(1 + np.longdouble(self.learning_rate) ** 2)
+        self.size = np.abs(g) + np.abs(p)
+        return ((p + g) / growth - p).astype(g.dtype)
+
+
+@dataclasses.dataclass
+class Novograd(Rule):
+    """Ginsburg et al.: m <- b1 m + g / (sqrt(v) + eps) + decay p, with the mean v of |g|^2, which begins at |g_1|^2."""
+
+    b1: float = 0.9
+    b2: float = 0.25
+    eps: float = 1e-8
+    eps_root: float = 0.0
+    weight_decay: float = 0.0
+
+    def step(self, g, p):
+        square_norm = norm(g) ** 2
+        self.v = square_norm if self.t == 1 else self.b2 * self.v + (1 - self.b2) * square_norm
+        u = divide(g, np.sqrt(self.v + self.eps_root) + self.eps)
+        self.m = self.b1 * self.m + u + self.weight_decay * p
+        self.total = self.b1 * self.total + np.abs(u) + self.weight_decay * np.abs(p)
+        self.size = self.total
+        return self.m
+
+
 # --- single steps -----------------------------------------------------------------------------------------------------
 
 

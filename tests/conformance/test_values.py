@@ -122,6 +122,7 @@ DIRECTIONS = (
         "clip",
         "clip_by_block_rms",
         "clip_by_global_norm",
+        "compensate_growth",
         "differentially_private_aggregate",
         "ema",
         "heun",
