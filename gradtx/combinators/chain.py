@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradtx.combinators.keys import extras_of_members
 from gradtx.core import Form, GradientTransformation, as_transformation, transformation
 from gradtx.core.leafwise import LeafState, Leafwise, Outline, Scalars, update_leaves
-from gradtx.core.randomness import extras_of_members
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.tree.paths import type_name
 from gradtx.typing import Params, State, Updates

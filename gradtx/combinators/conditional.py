@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from gradtx import tree
 from gradtx.core import (
     GradientTransformation,
     Pair,
@@ -15,7 +17,6 @@ from gradtx.core import (
     require_function,
     transformation,
     zero_count,
-    zero_updates,
 )
 from gradtx.typing import Count, Params, State, Updates
 
@@ -35,6 +36,15 @@ class ConditionalState(NamedTuple):
 def holds_at_step(condition: Callable[..., Any], argument: str, step: Any, extra: Mapping[str, Any]) -> jax.Array:
     """What a condition says of a step, bool []."""
     return as_boolean(accepting_extras(condition)(step, **extra), argument)
+
+
+def zero_updates(run: Callable[[], tuple[Updates, State]], updates: Updates, params: Params | None) -> Updates:
+    """Zeros like the updates that `run` returns, which the caller does not run: those of `updates`.
+
+    Where these are not shaped like the params, as gradients of single examples are not, `run` is traced for its shapes.
+    """
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(t)] for t in (updates, params)]
+    return tree.zeros_like(updates if shapes[0] == shapes[1] else jax.eval_shape(run)[0])
 
 
 def _conditionally(inner: GradientTransformation, condition: Any, otherwise: Callable[..., Updates]) -> Pair:

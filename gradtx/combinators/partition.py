@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx import tree
+from gradtx.combinators.keys import extras_of_members
 from gradtx.combinators.selection import Marked, select_extras
 from gradtx.core import Form, GradientTransformation, alias, as_transformation, transformation
 from gradtx.core.leafwise import Leafwise, Outline
-from gradtx.core.randomness import extras_of_members
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.tree.paths import is_function
 from gradtx.tree.select import broadcast_prefix, matches, no_match

@@ -1,7 +1,7 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
 from gradtx.core.apply import apply_updates
-from gradtx.core.control import as_boolean, cond, scan_carry, while_loop, zero_updates
+from gradtx.core.control import as_boolean, cond, scan_carry, while_loop
 from gradtx.core.evaluation import (
     grad_function,
     value_and_ascent,
@@ -26,9 +26,7 @@ from gradtx.core.scheduled import ScheduledState
 from gradtx.core.transformation import (
     Form,
     GradientTransformation,
-    Init,
     Pair,
-    Update,
     accepting_extras,
     as_transformation,
     expand,
@@ -44,13 +42,11 @@ __all__ = [
     "Factory",
     "Form",
     "GradientTransformation",
-    "Init",
     "Leafwise",
     "Pair",
     "Schedule",
     "ScheduledState",
     "Stateful",
-    "Update",
     "Value",
     "abs_sq",
     "accepting_extras",
@@ -91,5 +87,4 @@ __all__ = [
     "while_loop",
     "with_eps",
     "zero_count",
-    "zero_updates",
 ]

@@ -10,9 +10,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from gradtx import tree
 from gradtx.errors import ArgumentTypeError
-from gradtx.typing import Params, State, Updates
 
 T = TypeVar("T")
 
@@ -23,15 +21,6 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
         return (true_fun if pred else false_fun)(*operands)
     result: T = jax.lax.cond(pred, true_fun, false_fun, *operands)
     return result
-
-
-def zero_updates(run: Callable[[], tuple[Updates, State]], updates: Updates, params: Params | None) -> Updates:
-    """Zeros like the updates that `run` returns, which the caller does not run: those of `updates`.
-
-    Where these are not shaped like the params, as gradients of single examples are not, `run` is traced for its shapes.
-    """
-    shapes = [[jnp.shape(x) for x in jax.tree.leaves(t)] for t in (updates, params)]
-    return tree.zeros_like(updates if shapes[0] == shapes[1] else jax.eval_shape(run)[0])
 
 
 def as_boolean(answer: Any, argument: str) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
+from gradtx.combinators.conditional import zero_updates
 from gradtx.core import (
     GradientTransformation,
     Pair,
@@ -18,7 +19,6 @@ from gradtx.core import (
     require_function,
     transformation,
     zero_count,
-    zero_updates,
 )
 from gradtx.typing import AtLeastOne, Count, Decay, NonNegative, Params, State, Updates
 
