@@ -46,6 +46,7 @@ ELEMENTWISE = {
         lambda: gradtx.adan(0.1, eps_root=0.0),
         (0.900000002, 0.935274085, 0.928374482, 0.911195815),
     ),
+    "adopt": (lambda: gradtx.adopt(0.1), (1.000000000, 1.006000000, 1.007399872, 0.998732970)),
     "adamw (torch, Optax)": (
         lambda: gradtx.adamw(0.1, weight_decay=0.1),
         (0.890000002, 0.861950199, 0.818587929, 0.683151968),

@@ -33,7 +33,7 @@ def test_every_name_is_in_one_list() -> None:
     assert len(together) == len(set(together))
     if optax.__version__ == VERSION:
         assert set(together) == {name for part in optaxs().values() for name in part}
-    assert all(hasattr(gradtx, name) for name in names[0])
+    assert all(hasattr(gradtx, name.removeprefix("contrib.")) for name in names[0])
 
 
 def test_other_names_are_there() -> None:

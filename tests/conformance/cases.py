@@ -68,10 +68,11 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 """For what feeds gradients back: where a gradient is 0, Adam's slope is 1 / eps, and it compounds twice a step."""
 
 OF_ONE: dict[str, dict[str, Any]] = {
+    "adafactor": {"learning_rate": 0.1},
     "extragradient": {"inner": SMOOTH},
     "scale": {"step_size": -0.1},
 }
-"""Arguments for one factory, where another takes the same name in another sense."""
+"""Arguments for one factory, where another takes the same name in another sense, or its defaults are not usual."""
 
 POSITIONAL: dict[str, tuple[Any, ...]] = {
     "chain": (gradtx.clip_by_global_norm(1.0), gradtx.adamw(0.1)),
@@ -83,9 +84,12 @@ VARIANTS: dict[str, Any] = {
     "sgd+momentum": gradtx.sgd(0.1, momentum=0.9),
     "sgd+nesterov": gradtx.sgd(0.1, momentum=0.9, nesterov=True),
     "adagrad+eps_outside": gradtx.adagrad(0.1, eps_in_sqrt=False),
+    "adafactor+factored": gradtx.adafactor(0.1, 2, momentum=0.9, weight_decay_rate=0.01, weight_decay_mask="*kernel"),
     "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
     "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
     "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
+    "adopt+clipped": gradtx.adopt(0.1, nesterov=True, clip_value_fn=gradtx.linear_schedule(0.5, 2.0, 9)),
+    "adopt+unclipped": gradtx.adopt(0.1, b2=0.99, use_clipping=False),
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),
     "adaptive_sharpness_aware+mask": gradtx.adaptive_sharpness_aware(gradtx.adam(0.1), mask="*kernel"),
     "amsgrad+none": gradtx.amsgrad(0.1, bias_correction="none"),
@@ -101,15 +105,22 @@ VARIANTS: dict[str, Any] = {
     "extragradient+remember": gradtx.extragradient(SMOOTH, "remember"),
     "lion+b2_below_b1": gradtx.lion(0.1, b1=0.9, b2=0.5),
     "lion+bfloat16": gradtx.lion(0.1, mu_dtype="bfloat16"),
+    "lamb+paper": gradtx.lamb(0.1, weight_decay=0.1, bias_correction=False, max_norm=1.0, trust_ratio_mask="*kernel"),
+    "lars+sum_of_norms": gradtx.lars(
+        0.1, 0.1, "*kernel", trust_coefficient=0.1, nesterov=True, denominator="sum_of_norms"
+    ),
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
+    "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
+    "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
     "scale_by_sophia+unclipped": gradtx.scale_by_sophia(clip_threshold=None, gamma=100.0, update_interval=2),
+    "scale_by_factored_rms+factored": gradtx.scale_by_factored_rms(min_dim_size_to_factor=2, max_decay=0.9),
     "scale_by_optimistic_gradient+zero": gradtx.scale_by_optimistic_gradient(first="zero"),
     "sophia+bfloat16": gradtx.sophia(
         0.1, b2=0.9, gamma=10.0, update_interval=3, mu_dtype="bfloat16", bias_correction=False
@@ -132,11 +143,11 @@ SIGNED = ("scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
 def make(name: str, factory: Any) -> Any:
     """An instance of a factory, from the arguments above."""
     required = {
-        key: OF_ONE.get(name, ARGUMENTS).get(key, ARGUMENTS.get(key))
+        key: ARGUMENTS.get(key)
         for key, parameter in factory.signature.parameters.items()
         if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
     }
-    return factory.make(*POSITIONAL.get(name, ()), **required)
+    return factory.make(*POSITIONAL.get(name, ()), **(required | OF_ONE.get(name, {})))
 
 
 REGISTRY = {name: f for name, f in gradtx.registry().items() if f.function.__module__.startswith("gradtx.")}

@@ -53,6 +53,13 @@ COMPOSITIONS = {
         gradtx.adan(0.5, **MOMENTS, b3=0.7, weight_decay=0.25, mask="kernel"),
         chain(gradtx.scale_by_adan(**MOMENTS, b3=0.7), DECAY, RATE),
     ),
+    "adopt": (
+        gradtx.adopt(0.5, 0.8, 0.9, 1e-3, "bfloat16", nesterov=True, use_clipping=False, clip_value_fn=2.0),
+        chain(
+            gradtx.scale_by_adopt(0.8, 0.9, 1e-3, "bfloat16", nesterov=True, use_clipping=False, clip_value_fn=2.0),
+            RATE,
+        ),
+    ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
@@ -128,6 +135,7 @@ DEFAULTS = {
         gradtx.adan(0.5),
         chain(gradtx.scale_by_adan(eps_root=1e-8), gradtx.add_decayed_weights(), RATE),
     ),
+    "adopt": (gradtx.adopt(0.5), chain(gradtx.scale_by_adopt(), RATE)),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),

@@ -2,6 +2,7 @@
 
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
+from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
@@ -16,12 +17,14 @@ __all__ = [
     "adam",
     "adamw",
     "adan",
+    "adopt",
     "amsgrad",
     "nadam",
     "radam",
     "ranger",
     "scale_by_adam",
     "scale_by_adan",
+    "scale_by_adopt",
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_radam",
