@@ -2,7 +2,6 @@
 
 import os
 
-import jax.numpy as jnp
 import pytest
 
 from tests import effort
@@ -25,8 +24,8 @@ def test_flags_of_the_environment_win(monkeypatch):
 
 
 def test_a_run_that_is_not_exhaustive_compiles_quickly():
-    assert effort.exhaustive() or effort.QUICK_FLAGS in os.environ["XLA_FLAGS"]
-    assert jnp.ones(2).sum() == 2
+    quick = effort.QUICK_FLAGS in os.environ.get("XLA_FLAGS", "")
+    assert quick or effort.exhaustive() or not effort.flags_are_known()
 
 
 def test_flags_that_xla_does_not_know_are_noticed(monkeypatch):
