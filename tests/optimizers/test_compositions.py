@@ -60,9 +60,49 @@ COMPOSITIONS = {
             RATE,
         ),
     ),
+    "laprop": (
+        gradtx.laprop(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_laprop(0.8, 0.9, 1e-3, "bfloat16"), DECAY, RATE),
+    ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
+    ),
+    "lamb": (
+        gradtx.lamb(0.5, **MOMENTS, weight_decay=0.25, mask="kernel", bias_correction=False, max_norm=2.0,
+                    trust_ratio_mask="*a*"),
+        chain(
+            gradtx.scale_by_adam(**MOMENTS, bias_correction=False),
+            DECAY,
+            gradtx.masked(gradtx.scale_by_trust_ratio(max_norm=2.0), "*a*"),
+            RATE,
+        ),
+    ),
+    "lars": (
+        gradtx.lars(0.5, 0.25, "kernel", 0.1, 0.01, "*a*", 0.8, nesterov=True),
+        chain(
+            DECAY,
+            gradtx.masked(gradtx.scale_by_trust_ratio(0.0, 0.1, 0.01), "*a*"),
+            RATE,
+            gradtx.trace(0.8, nesterov=True),
+        ),
+    ),
+    "lars, sum of norms": (
+        gradtx.lars(0.5, 0.25, trust_coefficient=0.1, eps=0.01, momentum=0.8, denominator="sum_of_norms"),
+        chain(
+            gradtx.add_decayed_weights(0.25),
+            gradtx.scale_by_trust_ratio(0.0, 0.1, 0.01, weight_decay=0.25),
+            RATE,
+            gradtx.trace(0.8),
+        ),
+    ),
+    "fromage": (
+        gradtx.fromage(0.5, 0.01),
+        chain(gradtx.scale_by_trust_ratio(0.01), RATE, gradtx.compensate_growth(0.5)),
+    ),
+    "novograd": (
+        gradtx.novograd(0.5, **MOMENTS, weight_decay=0.25),
+        chain(gradtx.scale_by_novograd(**MOMENTS, weight_decay=0.25), RATE),
     ),
     "optimistic_gradient_descent": (
         gradtx.optimistic_gradient_descent(0.5, 0.6, 0.7),
@@ -136,12 +176,31 @@ DEFAULTS = {
         chain(gradtx.scale_by_adan(eps_root=1e-8), gradtx.add_decayed_weights(), RATE),
     ),
     "adopt": (gradtx.adopt(0.5), chain(gradtx.scale_by_adopt(), RATE)),
+    "laprop": (gradtx.laprop(0.5), chain(gradtx.scale_by_laprop(), gradtx.add_decayed_weights(), RATE)),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),
     "yogi": (gradtx.yogi(0.5), chain(gradtx.scale_by_yogi(), RATE)),
     "radam": (gradtx.radam(0.5), chain(gradtx.scale_by_rectified_adam(), RATE)),
     "lion": (gradtx.lion(0.5), chain(gradtx.scale_by_lion(), gradtx.add_decayed_weights(1e-3), RATE)),
+    "lamb": (
+        gradtx.lamb(0.5),
+        chain(gradtx.scale_by_adam(eps=1e-6), gradtx.add_decayed_weights(), gradtx.scale_by_trust_ratio(), RATE),
+    ),
+    "lars": (
+        gradtx.lars(0.5),
+        chain(
+            gradtx.add_decayed_weights(),
+            gradtx.scale_by_trust_ratio(trust_coefficient=0.001),
+            RATE,
+            gradtx.trace(0.9),
+        ),
+    ),
+    "fromage": (
+        gradtx.fromage(0.5),
+        chain(gradtx.scale_by_trust_ratio(1e-6), RATE, gradtx.compensate_growth(0.5)),
+    ),
+    "novograd": (gradtx.novograd(0.5), chain(gradtx.scale_by_novograd(eps=1e-6), RATE)),
     "optimistic_gradient_descent": (
         gradtx.optimistic_gradient_descent(0.5),
         chain(gradtx.scale_by_optimistic_gradient(), RATE),

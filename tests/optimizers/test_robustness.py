@@ -20,6 +20,8 @@ OPTIMIZERS = {
     "adan, eps 0": gradtx.adan(0.1, eps=0.0, eps_root=0.0),
     "adopt": gradtx.adopt(0.1),
     "adopt, eps 0": gradtx.adopt(0.1, eps=0.0, nesterov=True),
+    "laprop": gradtx.laprop(0.1),
+    "laprop, eps 0": gradtx.laprop(0.1, eps=0.0),
     "amsgrad": gradtx.amsgrad(0.1, eps=0.0),
     "amsgrad, after": gradtx.amsgrad(0.1, bias_correction="after_max"),
     "amsgrad, none": gradtx.amsgrad(0.1, bias_correction="none"),
@@ -152,6 +154,7 @@ GENERIC = {
     "adamw": gradtx.adamw(0.1, 0.8, 0.9, 1e-2, 1e-2, weight_decay=0.1, nesterov=True),
     "adan": gradtx.adan(0.1, 0.8, 0.7, 0.9, 1e-2, 1e-2, 0.1),
     "adopt": gradtx.adopt(0.1, 0.8, 0.9, 1e-2, use_clipping=False),
+    "laprop": gradtx.laprop(0.1, 0.8, 0.9, 1e-2, weight_decay=0.1),
     "amsgrad": gradtx.amsgrad(0.1, 0.8, 0.9, 1e-2, 1e-2, bias_correction="after_max"),
     "adabelief": gradtx.adabelief(0.1, 0.8, 0.9, 1e-2, 1e-2),
     "yogi": gradtx.yogi(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
@@ -159,6 +162,10 @@ GENERIC = {
     "adagrad": gradtx.adagrad(0.1, 0.1, 1e-2),
     "rmsprop": gradtx.rmsprop(0.1, 0.8, 1e-2, 0.1, centered=True, momentum=0.5, bias_correction=True),
     "adadelta": gradtx.adadelta(0.5, 0.8, 1e-2, 0.1),
+    "lamb": gradtx.lamb(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
+    "lars": gradtx.lars(0.1, 0.1, trust_coefficient=0.5, eps=0.1, momentum=0.8, denominator="sum_of_norms"),
+    "fromage": gradtx.fromage(0.1, min_norm=1e-2),
+    "novograd": gradtx.novograd(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
     "ranger": gradtx.ranger(0.1, 0.8, 0.9, 1e-2, 0.1, None, 2.5, 0.4),
 }
 """Optimizers with no number at the end of its range or where their steps jump."""

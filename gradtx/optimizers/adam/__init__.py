@@ -5,6 +5,7 @@ from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
+from gradtx.optimizers.adam.laprop import laprop, scale_by_laprop
 from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
 from gradtx.optimizers.adam.ranger import ranger
 from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
@@ -19,6 +20,7 @@ __all__ = [
     "adan",
     "adopt",
     "amsgrad",
+    "laprop",
     "nadam",
     "radam",
     "ranger",
@@ -27,6 +29,7 @@ __all__ = [
     "scale_by_adopt",
     "scale_by_amsgrad",
     "scale_by_belief",
+    "scale_by_laprop",
     "scale_by_radam",
     "scale_by_rectified_adam",
     "scale_by_yogi",

@@ -24,7 +24,7 @@ from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Updates
 
 
 class ScaleByAdamState(NamedTuple):
-    """The state of `scale_by_adam`, `scale_by_belief`, `scale_by_yogi` and `scale_by_rectified_adam`.
+    """The state of `scale_by_adam` and of its descendants that keep two moments.
 
     Attributes:
       count: the number of updates, int32 [].
