@@ -120,7 +120,7 @@ COMMON = {
 }  # fmt: skip
 """What is nobody's idea in particular."""
 
-ALGORITHMS = {"adam", "adaptive", "gradients", "momentum", "parameter_free", "second_order", "wrappers"}
+ALGORITHMS = {"adam", "adaptive", "gradients", "layerwise", "momentum", "parameter_free", "second_order", "wrappers"}
 """Families whose other members are somebody's."""
 
 
@@ -143,6 +143,7 @@ def test_families_are_the_folders() -> None:
 # --- Optax's names ----------------------------------------------------------------------------------------------------
 
 DIFFERENT = {
+    "adafactor": {"dtype_momentum"},  # here that of the accumulators when none is given
     "adadelta": {"learning_rate"},  # here 1, the method as published, when none is given
     "adaptive_grad_clip": {"axis"},  # the axis of the outputs, as in `centralize`, not the axes to sum over
     "amsgrad": {"bias_correction_mu", "bias_correction_nu"},  # one argument for three conventions
@@ -165,6 +166,7 @@ DIFFERENT = {
     "partition": {"param_labels", "mask_compatible_extra_args"},
     "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
     "scale_by_backtracking_linesearch": {"verbose"},  # the state says what was printed
+    "scale_by_factored_rms": {"decay_rate_fn"},  # `max_decay` says what it was for
     "scale_by_learning_rate": {"learning_rate"},
     "scale_by_lion": {"mode", "smooth_beta"},  # the sign alone
     "scale_by_zoom_linesearch": {"verbose"},

@@ -11,6 +11,7 @@ from gradtx.core import GradientTransformation, ScheduledState, as_transformatio
 from gradtx.errors import GradtxError, TreeMismatchError
 from gradtx.gradients import ClipByGlobalNormState
 from gradtx.tree.fields import find_nodes
+from gradtx.tree.paths import is_none
 from gradtx.typing import Params, State
 from gradtx.wrappers import TunableState
 
@@ -23,8 +24,8 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
     not be nested alike, but their parts must come in one order.
 
     Read are the states of all transformations that keep the same things under the same names in both: momentum
-    (`trace`), Adam and its descendants, AdaGrad, RMSProp, AdaDelta, Lion; in chains, under masks and partitions; with
-    schedules of the learning rate. The state of ``optax.inject_hyperparams`` is read into that of `tunable`, or of a
+    (`trace`), Adam and its descendants, AdaGrad, RMSProp, AdaDelta, Adafactor, Lion; in chains, under masks and
+    partitions; with schedules of the learning rate. The state of ``optax.inject_hyperparams`` is read into that of `tunable`, or of a
     schedule. Moments are cast to the dtype they have here: at least float32.
 
     Args:
@@ -66,6 +67,8 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
 
 _HINT = "make the same chain as in Optax; a wrapper's state cannot be read, but what it wraps can"
 _BARE = "read the parts that are, one by one, and put the others into the state of init(params)"
+_with_paths = jax.tree_util.tree_leaves_with_path
+
 _INJECTED = "hyperparameters were injected: continue with tunable(...), or a schedule"
 
 
@@ -157,20 +160,27 @@ def _like(ours: Any, theirs: Any) -> Any:
     """A tree of Optax's in the dtypes of ours, and where ours is."""
     treedef: Any
     leaves, treedef = jax.tree.flatten(ours)
-    names, others = _leaf_paths(ours), _leaf_paths(theirs)
-    if names != others:
+    names, others = _leaf_paths(ours), _without_placeholders(ours, theirs)
+    if names != list(others):
         odd = sorted({*names} ^ {*others})[0]
         raise TreeMismatchError("moments of the same params", got="a leaf in one only", at=odd, hint="pass its params")
     made = []
-    for x, y, at in zip(leaves, jax.tree.leaves(theirs), names, strict=True):
+    for x, y, at in zip(leaves, others.values(), names, strict=True):
         if jnp.shape(x) != jnp.shape(y):
             raise TreeMismatchError(f"{described(x)}, as the params", got=described(y), at=at, hint="pass its params")
         made.append(placed_like(x, jnp.array(y, x.dtype)))
     return treedef.unflatten(made)
 
 
+def _without_placeholders(ours: Any, theirs: Any) -> dict[str, Any]:
+    """The leaves of Optax's tree by path, but for what stands where ours has None: an array of one element."""
+    absent = {jax.tree_util.keystr(path) for path, x in _with_paths(ours, is_leaf=is_none) if x is None}
+    leaves = {jax.tree_util.keystr(path): y for path, y in _with_paths(theirs)}
+    return {path: y for path, y in leaves.items() if not (path in absent and jnp.shape(y) == (1,))}
+
+
 def _leaf_paths(node: Any) -> list[str]:
-    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(node)]
+    return [jax.tree_util.keystr(path) for path, _ in _with_paths(node)]
 
 
 def _in_force(tx: Any, state: State) -> State:

@@ -111,11 +111,34 @@ def _adadelta(given: dict[str, Any], notes: Notes) -> Transformation:
     return gradtx.chain(rescale, gradtx.scale_by_learning_rate(given["learning_rate"]))
 
 
+def _adafactor(given: dict[str, Any], notes: Notes) -> Transformation:
+    notes.append("the two largest axes are factored, Keras' are the last two: the same for matrices")
+    if given["relative_step"]:
+        notes.append(
+            "in Keras the rate falls as 1 / sqrt(t) where that is below it: give it a schedule for longer runs"
+        )
+    means = gradtx.scale_by_factored_rms(
+        decay_rate=-given["beta_2_decay"], min_dim_size_to_factor=1, epsilon=given["epsilon_1"]
+    )
+    clip = gradtx.clip_by_block_rms(given["clip_threshold"])
+    size = gradtx.scale_by_param_block_rms(given["epsilon_2"])
+    return gradtx.chain(means, clip, size, gradtx.scale_by_learning_rate(given["learning_rate"]))
+
+
 def _lion(given: dict[str, Any], notes: Notes) -> Transformation:
     if given["weight_decay"]:
         notes.append("weight_decay is decoupled and multiplied by the learning rate, as in Keras")
     decay = given["weight_decay"] or 0.0
     return gradtx.lion(given["learning_rate"], given["beta_1"], given["beta_2"], weight_decay=decay)
+
+
+def _lamb(given: dict[str, Any], notes: Notes) -> Transformation:
+    rate = gradtx.scale_by_learning_rate(given["learning_rate"])
+    if not given["weight_decay"]:
+        return gradtx.lamb(given["learning_rate"], **_moments(given))
+    notes.append("the decay is not a part of the ratio, as in Keras; in lamb(weight_decay=...), as in the paper, it is")
+    notes.append("the ratio takes the norm of the parameters before the decay here, after it in Keras")
+    return gradtx.chain(gradtx.scale_by_adam(**_moments(given)), gradtx.scale_by_trust_ratio(), rate)
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -211,7 +234,15 @@ CLASSES: dict[str, Class] = {
         IGNORED,
     ),
     "Adadelta": Class(_optimizer(_adadelta), {"learning_rate": 1e-3, "rho": 0.95, "epsilon": 1e-7} | SHARED, IGNORED),
+    "Adafactor": Class(
+        _optimizer(_adafactor),
+        {"learning_rate": 1e-3, "beta_2_decay": -0.8, "epsilon_1": 1e-30, "epsilon_2": 1e-3, "clip_threshold": 1.0}
+        | {"relative_step": True}
+        | SHARED,
+        IGNORED,
+    ),
     "Lion": Class(_optimizer(_lion), {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.99} | SHARED, IGNORED),
+    "Lamb": Class(_optimizer(_lamb), ADAM | SHARED, IGNORED),
     "ExponentialDecay": Class(_exponential, DECAY | {"decay_rate": REQUIRED, "staircase": False}, IGNORED),
     "InverseTimeDecay": Class(_inverse, DECAY | {"decay_rate": REQUIRED, "staircase": False}, IGNORED),
     "PolynomialDecay": Class(_polynomial, DECAY | {"end_learning_rate": 1e-4, "power": 1.0, "cycle": False}, IGNORED),

@@ -114,6 +114,24 @@ def _adagrad(given: dict[str, Any], notes: Notes) -> Transformation:
     return _with([*_before(given, notes), optimizer])
 
 
+def _adafactor(given: dict[str, Any], notes: Notes) -> Transformation:
+    if not isinstance(given["eps"], tuple | list) or len(given["eps"]) != 2:
+        raise CommandError(f"convert: eps must be two numbers, got {given['eps']!r}")
+    notes.append("the two largest axes are factored, torch's are the last two: the same for matrices")
+    notes.append("torch bounds mean squares from below, by the square of its first eps; here 1e-30 is added")
+    notes.append("in torch the rate falls as 1 / sqrt(t) where that is below lr: give it a schedule for longer runs")
+    members = [
+        *_before(given, notes, coupled=False),
+        gradtx.scale_by_factored_rms(decay_rate=-given["beta2_decay"], min_dim_size_to_factor=1),
+        gradtx.clip_by_block_rms(given["d"]),
+        gradtx.scale_by_param_block_rms(given["eps"][1]),
+    ]
+    if given["weight_decay"]:
+        notes.append("weight_decay is decoupled and multiplied by the learning rate, as in torch")
+        members.append(gradtx.add_decayed_weights(given["weight_decay"]))
+    return gradtx.chain(*members, gradtx.scale_by_learning_rate(given["lr"]))
+
+
 def _adadelta(given: dict[str, Any], notes: Notes) -> Transformation:
     before = _before(given, notes, coupled=False)
     if given["weight_decay"]:
@@ -271,6 +289,11 @@ CLASSES: dict[str, Class] = {
     "Adagrad": Class(
         _adagrad,
         {"lr": 1e-2, "lr_decay": 0, "weight_decay": 0, "initial_accumulator_value": 0, "eps": 1e-10, "maximize": False},
+        HOW,
+    ),
+    "Adafactor": Class(
+        _adafactor,
+        {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0, "weight_decay": 0.0, "maximize": False},
         HOW,
     ),
     "Adadelta": Class(_adadelta, {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0, "maximize": False}, HOW),

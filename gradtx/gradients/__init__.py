@@ -1,5 +1,6 @@
 """What is done to gradients and updates whatever the optimizer: bounds, scaling, weight decay, repairs, privacy."""
 
+from gradtx.gradients.blocks import scale_by_param_block_norm, scale_by_param_block_rms
 from gradtx.gradients.centralize import centralize
 from gradtx.gradients.clipping import (
     ClipByGlobalNormState,
@@ -32,6 +33,8 @@ __all__ = [
     "reduce_on_plateau",
     "scale",
     "scale_by_learning_rate",
+    "scale_by_param_block_norm",
+    "scale_by_param_block_rms",
     "scale_by_schedule",
     "set_to_zero",
     "zero_nans",

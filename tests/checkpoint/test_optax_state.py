@@ -56,6 +56,7 @@ BOTH: dict[str, Make] = {
         lib.add_decayed_weights(0.1),
         lib.scale_by_learning_rate(lambda i: 0.1 / (i + 1)),
     ),
+    "adafactor": lambda lib: lib.adafactor(0.1, min_dim_size_to_factor=2, momentum=0.9),
     "masked": lambda lib: lib.masked(lib.chain(lib.trace(0.9), lib.scale(-0.1)), MASK),
     "partition": lambda lib: lib.partition(
         {"a": lib.adam(0.1), "b": lib.sgd(lib.linear_schedule(0.1, 0.0, 9), momentum=0.5)}, {"dense": "a", "head": "b"}

@@ -102,6 +102,17 @@ def adadelta(lr, rho, eps, wd=0.0, decoupled=False):
     return rule
 
 
+def adafactor(lr, decay=0.8, d=1.0, least=1e-3, wd=0.0, tiny=0.0, added=0.0):
+    def rule(p, g, memory, t):
+        size = max(least, np.sqrt(np.mean(p**2)))
+        p, b = p - lr * wd * p, 1 - t**-decay
+        memory["v"] = b * memory.get("v", 0) + (1 - b) * (g * g + added)
+        u = g / np.sqrt(np.maximum(memory["v"], tiny))
+        return p - min(lr, t**-0.5) * size * u / max(1, np.sqrt(np.mean(u**2)) / d)
+
+    return rule
+
+
 TORCH = {
     "SGD(lr=0.1)": torch_sgd(0.1),
     "SGD(lr=0.1, momentum=0.9, weight_decay=0.01)": torch_sgd(0.1, 0.9, wd=0.01),
@@ -114,6 +125,8 @@ TORCH = {
     "AdamW(lr=0.01, weight_decay=0.1, amsgrad=True)": torch_adam(0.01, wd=0.1, decoupled=True, amsgrad=True),
     "Adagrad(lr=0.1, lr_decay=0.5, eps=0.1)": torch_adagrad(0.1, 0.5, 0.1),
     "Adadelta(lr=0.5, rho=0.8, weight_decay=0.1)": adadelta(0.5, 0.8, 1e-6, 0.1),
+    "Adafactor()": adafactor(0.01, tiny=1e-14),
+    "Adafactor(lr=0.1, beta2_decay=-0.5, eps=(None, 3.0), d=0.5, weight_decay=0.1)": adafactor(0.1, 0.5, 0.5, 3.0, 0.1),
     "RMSprop(lr=0.01, eps=0.1)": torch_rmsprop(0.01, 0.99, 0.1),
     "RMSprop(lr=0.01, eps=0.1, alpha=0.9, momentum=0.5, centered=True)": torch_rmsprop(0.01, 0.9, 0.1, 0.5, True),
 }
@@ -237,6 +250,13 @@ def keras_lion(p, g, memory, t):
     return p - 0.01 * (np.sign(0.9 * m + 0.1 * g) + 0.1 * p)
 
 
+def keras_lamb(p, g, memory, t):
+    memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * g
+    memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * g * g
+    r = memory["m"] / (1 - 0.9**t) / (np.sqrt(memory["v"] / (1 - 0.999**t)) + 0.1)
+    return p - 0.01 * np.linalg.norm(p) / np.linalg.norm(r) * r
+
+
 KERAS = {
     "SGD(0.1, momentum=0.9)": keras_sgd(0.1, 0.9),
     "SGD(0.1, 0.9, nesterov=True, weight_decay=0.1)": keras_sgd(0.1, 0.9, True, 0.1),
@@ -247,13 +267,23 @@ KERAS = {
     "RMSprop(0.01, rho=0.8, momentum=0.5, epsilon=0.1)": keras_rmsprop(0.01, 0.8, 0.1, 0.5),
     "Adagrad(0.01, epsilon=0.1)": keras_adagrad,
     "Adadelta(0.5, rho=0.9, weight_decay=0.1)": adadelta(0.5, 0.9, 1e-7, 0.1, decoupled=True),
+    "Adafactor()": adafactor(0.001),
+    "Adafactor(0.1, -0.5, 0.1, 3.0, 0.5, weight_decay=0.1)": adafactor(0.1, 0.5, 0.5, 3.0, 0.1, added=0.1),
     "Lion(0.01, weight_decay=0.1)": keras_lion,
+    "Lamb(0.01, epsilon=0.1)": keras_lamb,
 }
 
 
 @pytest.mark.parametrize("text", KERAS)
 def test_keras(text):
     agree(text, KERAS[text], Library.KERAS, rtol=5e-5)
+
+
+def test_keras_lamb_decays_outside_of_the_ratio():
+    tx, notes = converted(Library.KERAS, "Lamb(weight_decay=0.1)")
+    ratio = [gradtx.scale_by_adam(eps=1e-7), gradtx.scale_by_trust_ratio()]
+    assert tx == gradtx.chain(*ratio, gradtx.add_decayed_weights(0.1), gradtx.scale_by_learning_rate(0.001))
+    assert any("not a part of the ratio" in note for note in notes)
 
 
 def test_keras_configs_in_json():

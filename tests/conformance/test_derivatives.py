@@ -60,7 +60,12 @@ SEARCHED = dict.fromkeys(
 )
 
 
-@law(6, weaker=ROUNDED | SEARCHED)
+GROWING = {
+    "scale_by_param_block_norm": "steps of the size of the params, unscaled, square it ten times: no float can hold it",
+}
+
+
+@law(6, exempt=GROWING, weaker=ROUNDED | SEARCHED)
 def test_derivatives_are_those_of_finite_differences(name):
     with x64_mode():
         params, grads = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), small_problem())

@@ -1,6 +1,7 @@
 """A rate for each coordinate from its past gradients, without momentum."""
 
 from gradtx.optimizers.adaptive.adadelta import ScaleByAdaDeltaState, adadelta, scale_by_adadelta
+from gradtx.optimizers.adaptive.adafactor import FactoredState, adafactor, scale_by_factored_rms
 from gradtx.optimizers.adaptive.adagrad import ScaleByRssState, adagrad, scale_by_rss
 from gradtx.optimizers.adaptive.rmsprop import (
     ScaleByRmsState,
@@ -11,14 +12,17 @@ from gradtx.optimizers.adaptive.rmsprop import (
 )
 
 __all__ = [
+    "FactoredState",
     "ScaleByAdaDeltaState",
     "ScaleByRmsState",
     "ScaleByRssState",
     "ScaleByStddevState",
     "adadelta",
+    "adafactor",
     "adagrad",
     "rmsprop",
     "scale_by_adadelta",
+    "scale_by_factored_rms",
     "scale_by_rms",
     "scale_by_rss",
     "scale_by_stddev",
