@@ -48,6 +48,8 @@ ELEMENTWISE = {
     ),
     "adopt": (lambda: gradtx.adopt(0.1), (1.000000000, 1.006000000, 1.007399872, 0.998732970)),
     "laprop": (lambda: gradtx.laprop(0.1), (0.900000000, 0.890931186, 0.864466846, 0.784014945)),
+    "sign_sgd": (lambda: gradtx.sign_sgd(0.1), (0.900000000, 1.000000000, 0.900000000, 0.700000000)),
+    "signum": (lambda: gradtx.signum(0.1), (0.900000000, 0.800000000, 0.700000000, 0.500000000)),
     "adamw (torch, Optax)": (
         lambda: gradtx.adamw(0.1, weight_decay=0.1),
         (0.890000002, 0.861950199, 0.818587929, 0.683151968),

@@ -44,11 +44,6 @@ def test_other_names_are_there() -> None:
 
 
 REPLACED: dict[str, tuple[Any, Any]] = {
-    "sign_sgd": (lambda: optax.sign_sgd(0.1), "chain(scale_by_sign(), scale_by_learning_rate(0.1))"),
-    "signum": (
-        lambda: optax.signum(0.1, 0.8),
-        "chain(ema(0.8, debias=False), scale_by_sign(), scale_by_learning_rate(0.1))",
-    ),
     "nadamw": (lambda: optax.nadamw(0.1), "adamw(0.1, nesterov=True)"),
     "apply_every": (lambda: optax.chain(optax.apply_every(2), optax.sgd(0.1)), "accumulate(sgd(0.2), 2)"),
     "selective_transform": (

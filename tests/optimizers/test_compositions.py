@@ -64,6 +64,11 @@ COMPOSITIONS = {
         gradtx.laprop(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_laprop(0.8, 0.9, 1e-3, "bfloat16"), DECAY, RATE),
     ),
+    "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
+    "signum": (
+        gradtx.signum(0.5, 0.8, "bfloat16"),
+        chain(gradtx.ema(0.8, debias=False, accumulator_dtype="bfloat16"), gradtx.scale_by_sign(), RATE),
+    ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
@@ -177,6 +182,8 @@ DEFAULTS = {
     ),
     "adopt": (gradtx.adopt(0.5), chain(gradtx.scale_by_adopt(), RATE)),
     "laprop": (gradtx.laprop(0.5), chain(gradtx.scale_by_laprop(), gradtx.add_decayed_weights(), RATE)),
+    "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
+    "signum": (gradtx.signum(0.5), chain(gradtx.ema(0.9, debias=False), gradtx.scale_by_sign(), RATE)),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),

@@ -11,7 +11,7 @@ from gradtx.optimizers.momentum.optimistic import (
     scale_by_optimistic_gradient,
 )
 from gradtx.optimizers.momentum.sgd import TraceState, sgd, trace
-from gradtx.optimizers.momentum.sign import scale_by_sign
+from gradtx.optimizers.momentum.sign import scale_by_sign, sign_sgd, signum
 
 __all__ = [
     "EmaState",
@@ -28,5 +28,7 @@ __all__ = [
     "scale_by_optimistic_gradient",
     "scale_by_sign",
     "sgd",
+    "sign_sgd",
+    "signum",
     "trace",
 ]
