@@ -71,6 +71,9 @@ BOTH: dict[str, Make] = {
     "radam": lambda lib: lib.radam(0.1),
     "ema": lambda lib: lib.chain(lib.ema(0.9), lib.scale(-0.1)),
     "lion": lambda lib: lib.lion(0.01, weight_decay=0.1),
+    "lamb": lambda lib: lib.lamb(0.1, weight_decay=0.1),
+    "lars": lambda lib: lib.lars(0.1, 0.1, trust_coefficient=0.1),
+    "novograd": lambda lib: lib.novograd(0.1, b2=0.9),
 }
 
 

@@ -68,7 +68,7 @@ def fromage(learning_rate: NonNegative, min_norm: NonNegative = 1e-6) -> Gradien
       min_norm: what both norms are taken to be at least; at least 0, in the authors' code 0.
 
     State:
-      None; with a schedule, a count of steps for each use of the rate.
+      None; with a schedule, a `ScheduledState` that counts the steps.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
