@@ -194,6 +194,19 @@ class Belief(Moments):
 
 
 @dataclasses.dataclass
+class Adamax(Moments):
+    """Kingma and Ba, section 7.1: v <- max(b2 v, |g| + eps); the step is mhat / v."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def step(self, g, p):
+        self.v = np.maximum(self.b2 * self.v, np.abs(g) + self.eps)
+        return self.normalize(self.mean(g), self.v)
+
+
+@dataclasses.dataclass
 class Yogi(Adam):
     """Zaheer et al.: v <- v - (1-b2) sign(v - g^2) g^2, with both moments beginning at a constant."""
 

@@ -61,6 +61,11 @@ ELEMENTWISE = {
         ),
         (0.891000002, 0.863131697, 0.820105039, 0.685641101),
     ),
+    "adamax (torch, Optax)": (lambda: gradtx.adamax(0.1), (0.900000002, 0.884194723, 0.859421956, 0.793530444)),
+    "adamaxw (Optax)": (
+        lambda: gradtx.adamaxw(0.1, weight_decay=0.1),
+        (0.890000002, 0.865294723, 0.831869009, 0.734057469),
+    ),
     "nadam (Optax)": (lambda: gradtx.nadam(0.1), (0.852631582, 0.878847733, 0.833465592, 0.724645647)),
     "radam (Optax)": (lambda: gradtx.radam(0.1), (0.950000000, 0.942105263, 0.929743640, 0.916935623)),
     "radam (torch)": (

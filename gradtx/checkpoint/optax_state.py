@@ -25,8 +25,8 @@ def from_optax_state(tx: GradientTransformation, optax_state: Any, params: Param
 
     Read are the states of all transformations that keep the same things under the same names in both: momentum
     (`trace`), Adam and its descendants, AdaGrad, RMSProp, AdaDelta, Adafactor, Lion; in chains, under masks and
-    partitions; with schedules of the learning rate. The state of ``optax.inject_hyperparams`` is read into that of `tunable`, or of a
-    schedule. Moments are cast to the dtype they have here: at least float32.
+    partitions; with schedules of the learning rate. The state of ``optax.inject_hyperparams`` is read into that of
+    `tunable`, or of a schedule. Moments are cast to the dtype they have here: at least float32.
 
     Args:
       tx: the transformation that is to continue.
@@ -74,6 +74,9 @@ _INJECTED = "hyperparameters were injected: continue with tunable(...), or a sch
 
 _WRAPPERS = {"inner_state", "inner_states"}
 """The fields of states that hold no numbers of their own: those of masks and partitions."""
+
+_COUNTERS = {"count", "count_m2"}
+"""Counters that one state has where the other does not, or counts twice, as AdEMAMix's does in Optax."""
 
 _INNER = {"inner", *_WRAPPERS}
 """The fields that hold a state inside a state with numbers of its own."""
@@ -142,7 +145,7 @@ def _filled(node: Any, pieces: list[Any]) -> Any:
             return tuple(_filled(child, pieces) for child in node)
     if fields is None or {*fields} <= _WRAPPERS:
         return node if not fields else type(node)(*(_filled(child, pieces) for child in node))
-    piece = _take(pieces, fields, lambda has: has ^ {*fields} <= {"count"})  # one may count where the other does not
+    piece = _take(pieces, fields, lambda has: has ^ {*fields} <= _COUNTERS)
     both = {*fields} & {*piece._fields}
     return node._replace(**{name: _like(getattr(node, name), getattr(piece, name)) for name in both})
 

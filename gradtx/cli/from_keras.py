@@ -88,6 +88,11 @@ def _nadam(given: dict[str, Any], notes: Notes) -> Transformation:
     return gradtx.nadam(given["learning_rate"], **_moments(given))
 
 
+def _adamax(given: dict[str, Any], notes: Notes) -> Transformation:
+    notes.append("eps is added to a gradient before the maximum is taken here, to the maximum in Keras")
+    return gradtx.adamax(given["learning_rate"], **_moments(given))
+
+
 def _rmsprop(given: dict[str, Any], notes: Notes) -> Transformation:
     notes.append(EPS_INSIDE)
     return gradtx.rmsprop(
@@ -223,6 +228,7 @@ CLASSES: dict[str, Class] = {
         IGNORED,
     ),
     "Nadam": Class(_optimizer(_nadam), ADAM | SHARED, IGNORED),
+    "Adamax": Class(_optimizer(_adamax), ADAM | SHARED, IGNORED),
     "RMSprop": Class(
         _optimizer(_rmsprop),
         {"learning_rate": 1e-3, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False} | SHARED,

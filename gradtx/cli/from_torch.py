@@ -70,6 +70,10 @@ def _adam(given: dict[str, Any], notes: Notes) -> Transformation:
     return _with([*before, _amsgrad(given, notes) if given["amsgrad"] else gradtx.adam(given["lr"], **_betas(given))])
 
 
+def _adamax(given: dict[str, Any], notes: Notes) -> Transformation:
+    return _with([*_before(given, notes), gradtx.adamax(given["lr"], **_betas(given))])
+
+
 def _amsgrad(given: dict[str, Any], notes: Notes) -> Transformation:
     notes.append('the largest second moment is taken before its bias is corrected, as in torch: "after_max"')
     return gradtx.amsgrad(given["lr"], **_betas(given), bias_correction="after_max")
@@ -291,6 +295,7 @@ CLASSES: dict[str, Class] = {
         {"lr": 1e-2, "lr_decay": 0, "weight_decay": 0, "initial_accumulator_value": 0, "eps": 1e-10, "maximize": False},
         HOW,
     ),
+    "Adamax": Class(_adamax, ADAM | {"lr": 2e-3, "weight_decay": 0, "maximize": False}, HOW),
     "Adafactor": Class(
         _adafactor,
         {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0, "weight_decay": 0.0, "maximize": False},

@@ -102,6 +102,16 @@ def adadelta(lr, rho, eps, wd=0.0, decoupled=False):
     return rule
 
 
+def adamax(lr, b1=0.9, b2=0.999, before=0.0, after=0.0, wd=0.0, decoupled=False):
+    def rule(p, g, memory, t):
+        p, g = (p - lr * wd * p, g) if decoupled else (p, g + wd * p)
+        memory["m"] = b1 * memory.get("m", 0) + (1 - b1) * g
+        memory["v"] = np.maximum(b2 * memory.get("v", 0), np.abs(g) + before)
+        return p - lr / (1 - b1**t) * memory["m"] / (memory["v"] + after)
+
+    return rule
+
+
 def adafactor(lr, decay=0.8, d=1.0, least=1e-3, wd=0.0, tiny=0.0, added=0.0):
     def rule(p, g, memory, t):
         size = max(least, np.sqrt(np.mean(p**2)))
@@ -125,6 +135,8 @@ TORCH = {
     "AdamW(lr=0.01, weight_decay=0.1, amsgrad=True)": torch_adam(0.01, wd=0.1, decoupled=True, amsgrad=True),
     "Adagrad(lr=0.1, lr_decay=0.5, eps=0.1)": torch_adagrad(0.1, 0.5, 0.1),
     "Adadelta(lr=0.5, rho=0.8, weight_decay=0.1)": adadelta(0.5, 0.8, 1e-6, 0.1),
+    "Adamax(weight_decay=0.1)": adamax(0.002, wd=0.1),
+    "Adamax(lr=0.01, betas=(0.8, 0.9), eps=0.1)": adamax(0.01, 0.8, 0.9, before=0.1),
     "Adafactor()": adafactor(0.01, tiny=1e-14),
     "Adafactor(lr=0.1, beta2_decay=-0.5, eps=(None, 3.0), d=0.5, weight_decay=0.1)": adafactor(0.1, 0.5, 0.5, 3.0, 0.1),
     "RMSprop(lr=0.01, eps=0.1)": torch_rmsprop(0.01, 0.99, 0.1),
@@ -267,6 +279,7 @@ KERAS = {
     "RMSprop(0.01, rho=0.8, momentum=0.5, epsilon=0.1)": keras_rmsprop(0.01, 0.8, 0.1, 0.5),
     "Adagrad(0.01, epsilon=0.1)": keras_adagrad,
     "Adadelta(0.5, rho=0.9, weight_decay=0.1)": adadelta(0.5, 0.9, 1e-7, 0.1, decoupled=True),
+    "Adamax(0.01, beta_2=0.9, weight_decay=0.1)": adamax(0.01, 0.9, 0.9, after=1e-7, wd=0.1, decoupled=True),
     "Adafactor()": adafactor(0.001),
     "Adafactor(0.1, -0.5, 0.1, 3.0, 0.5, weight_decay=0.1)": adafactor(0.1, 0.5, 0.5, 3.0, 0.1, added=0.1),
     "Lion(0.01, weight_decay=0.1)": keras_lion,

@@ -16,6 +16,7 @@ from tests.effort import some
 MOVES_WITHOUT_GRADIENT = {
     "adafactor+factored": "weight decay",
     "compensate_growth": "its purpose is to shrink the params",
+    "adamaxw": "weight decay",
     "adamw": "weight decay",
     "adamw+mask": "weight decay",
     "chain": "its member is adamw",

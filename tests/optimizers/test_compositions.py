@@ -30,6 +30,22 @@ COMPOSITIONS = {
         gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16"),
         chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
     ),
+    "adamax": (gradtx.adamax(0.5, 0.8, 0.9, 0.01), chain(gradtx.scale_by_adamax(0.8, 0.9, 0.01), RATE)),
+    "adamaxw": (
+        gradtx.adamaxw(0.5, 0.8, 0.9, 0.01, 0.25, "kernel"),
+        chain(gradtx.scale_by_adamax(0.8, 0.9, 0.01), DECAY, RATE),
+    ),
+    "adafactor": (
+        gradtx.adafactor(0.5, 2, 0.7, 1.0, False, 2.0, 0.9, "bfloat16", 0.25, 1e-3, True, "kernel"),
+        chain(
+            gradtx.scale_by_factored_rms(True, 0.7, 1.0, 2, 1e-3),
+            gradtx.clip_by_block_rms(2.0),
+            gradtx.scale_by_learning_rate(0.5, flip_sign=False),
+            gradtx.ema(0.9, debias=False, accumulator_dtype="bfloat16"),
+            DECAY,
+            gradtx.scale(-1.0),
+        ),
+    ),
     "amsgrad": (
         gradtx.amsgrad(0.5, **MOMENTS, mu_dtype="bfloat16", bias_correction="after_max"),
         chain(gradtx.scale_by_amsgrad(**MOMENTS, mu_dtype="bfloat16", bias_correction="after_max"), RATE),
@@ -185,6 +201,17 @@ DEFAULTS = {
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (gradtx.signum(0.5), chain(gradtx.ema(0.9, debias=False), gradtx.scale_by_sign(), RATE)),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
+    "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),
+    "adamaxw": (gradtx.adamaxw(0.5), chain(gradtx.scale_by_adamax(), gradtx.add_decayed_weights(1e-4), RATE)),
+    "adafactor": (
+        gradtx.adafactor(),
+        chain(
+            gradtx.scale_by_factored_rms(),
+            gradtx.clip_by_block_rms(1.0),
+            gradtx.scale_by_param_block_rms(),
+            gradtx.scale(-1.0),
+        ),
+    ),
     "amsgrad": (gradtx.amsgrad(0.5), chain(gradtx.scale_by_amsgrad(), RATE)),
     "adabelief": (gradtx.adabelief(0.5), chain(gradtx.scale_by_belief(), RATE)),
     "yogi": (gradtx.yogi(0.5), chain(gradtx.scale_by_yogi(), RATE)),

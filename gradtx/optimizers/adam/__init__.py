@@ -1,7 +1,9 @@
 """Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
 
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
+from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
+from gradtx.optimizers.adam.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
 from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
@@ -12,12 +14,17 @@ from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
 __all__ = [
     "ScaleByAdamState",
+    "ScaleByAdamaxState",
     "ScaleByAdanState",
+    "ScaleByAdemamixState",
     "ScaleByAmsgradState",
     "adabelief",
     "adam",
+    "adamax",
+    "adamaxw",
     "adamw",
     "adan",
+    "ademamix",
     "adopt",
     "amsgrad",
     "laprop",
@@ -25,7 +32,9 @@ __all__ = [
     "radam",
     "ranger",
     "scale_by_adam",
+    "scale_by_adamax",
     "scale_by_adan",
+    "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_amsgrad",
     "scale_by_belief",
