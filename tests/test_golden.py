@@ -50,6 +50,15 @@ ELEMENTWISE = {
     "laprop": (lambda: gradtx.laprop(0.1), (0.900000000, 0.890931186, 0.864466846, 0.784014945)),
     "sign_sgd": (lambda: gradtx.sign_sgd(0.1), (0.900000000, 1.000000000, 0.900000000, 0.700000000)),
     "signum": (lambda: gradtx.signum(0.1), (0.900000000, 0.800000000, 0.700000000, 0.500000000)),
+    "ademamix, alpha 2 (authors' code)": (
+        lambda: gradtx.ademamix(0.1, alpha=2.0),
+        (0.899980002, 0.880820499, 0.846055250, 0.741385873),
+    ),
+    "ademamix (Optax)": (lambda: gradtx.ademamix(0.1), (0.899950002, 0.880775949, 0.845976980, 0.741120179)),
+    "ademamix, alpha 8": (
+        lambda: gradtx.ademamix(0.1, alpha=8.0),
+        (0.899920002, 0.880731398, 0.845898709, 0.740854485),
+    ),
     "adamw (torch, Optax)": (
         lambda: gradtx.adamw(0.1, weight_decay=0.1),
         (0.890000002, 0.861950199, 0.818587929, 0.683151968),

@@ -1,8 +1,8 @@
 """Every algorithm: a folder a family, a file an algorithm with its transformation and its optimizers."""
 
 from gradtx.optimizers.adam import (
-    ScaleByAdamState,
     ScaleByAdamaxState,
+    ScaleByAdamState,
     ScaleByAdanState,
     ScaleByAdemamixState,
     ScaleByAmsgradState,

@@ -88,6 +88,9 @@ VARIANTS: dict[str, Any] = {
     "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
     "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
     "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
+    "ademamix+schedules": gradtx.ademamix(
+        0.1, b3=gradtx.linear_schedule(0.9, 0.95, 9), alpha=gradtx.linear_schedule(0.0, 2.0, 9)
+    ),
     "adopt+clipped": gradtx.adopt(0.1, nesterov=True, clip_value_fn=gradtx.linear_schedule(0.5, 2.0, 9)),
     "adopt+unclipped": gradtx.adopt(0.1, b2=0.99, use_clipping=False),
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),

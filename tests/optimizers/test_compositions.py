@@ -85,6 +85,10 @@ COMPOSITIONS = {
         gradtx.signum(0.5, 0.8, "bfloat16"),
         chain(gradtx.ema(0.8, debias=False, accumulator_dtype="bfloat16"), gradtx.scale_by_sign(), RATE),
     ),
+    "ademamix": (
+        gradtx.ademamix(0.5, **MOMENTS, b3=0.95, alpha=2.0, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel"),
+        chain(gradtx.scale_by_ademamix(**MOMENTS, b3=0.95, alpha=2.0, mu_dtype="bfloat16"), DECAY, RATE),
+    ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
@@ -200,6 +204,10 @@ DEFAULTS = {
     "laprop": (gradtx.laprop(0.5), chain(gradtx.scale_by_laprop(), gradtx.add_decayed_weights(), RATE)),
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (gradtx.signum(0.5), chain(gradtx.ema(0.9, debias=False), gradtx.scale_by_sign(), RATE)),
+    "ademamix": (
+        gradtx.ademamix(0.5),
+        chain(gradtx.scale_by_ademamix(alpha=5.0), gradtx.add_decayed_weights(), RATE),
+    ),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),
     "adamaxw": (gradtx.adamaxw(0.5), chain(gradtx.scale_by_adamax(), gradtx.add_decayed_weights(1e-4), RATE)),
