@@ -59,6 +59,14 @@ ELEMENTWISE = {
         lambda: gradtx.ademamix(0.1, alpha=8.0),
         (0.899920002, 0.880731398, 0.845898709, 0.740854485),
     ),
+    "simplified_ademamix": (
+        lambda: gradtx.simplified_ademamix(1e-3),
+        (0.999000000, 0.998524176, 0.997403888, 0.991326776),
+    ),
+    "simplified_ademamix, b1 0.9, alpha 2": (
+        lambda: gradtx.simplified_ademamix(0.1, b1=0.9, alpha=2.0),
+        (0.700000006, 0.809805522, 0.600312637, -0.126330392),
+    ),
     "adamw (torch, Optax)": (
         lambda: gradtx.adamw(0.1, weight_decay=0.1),
         (0.890000002, 0.861950199, 0.818587929, 0.683151968),
@@ -70,6 +78,7 @@ ELEMENTWISE = {
         ),
         (0.891000002, 0.863131697, 0.820105039, 0.685641101),
     ),
+    "rprop (torch)": (lambda: gradtx.rprop(0.1), (0.900000000, 0.900000000, 0.850000000, 0.724000000)),
     "adamax (torch, Optax)": (lambda: gradtx.adamax(0.1), (0.900000002, 0.884194723, 0.859421956, 0.793530444)),
     "adamaxw (Optax)": (
         lambda: gradtx.adamaxw(0.1, weight_decay=0.1),

@@ -29,7 +29,9 @@ from gradtx.optimizers.adam import (
     scale_by_laprop,
     scale_by_radam,
     scale_by_rectified_adam,
+    scale_by_simplified_ademamix,
     scale_by_yogi,
+    simplified_ademamix,
     yogi,
 )
 from gradtx.optimizers.adaptive import (
@@ -166,6 +168,7 @@ __all__ = [
     "scale_by_rms",
     "scale_by_rss",
     "scale_by_sign",
+    "scale_by_simplified_ademamix",
     "scale_by_sophia",
     "scale_by_stddev",
     "scale_by_trust_ratio",
@@ -174,6 +177,7 @@ __all__ = [
     "sgd",
     "sign_sgd",
     "signum",
+    "simplified_ademamix",
     "sophia",
     "trace",
     "value_and_grad_from_state",

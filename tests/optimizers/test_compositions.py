@@ -30,6 +30,10 @@ COMPOSITIONS = {
         gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16"),
         chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
     ),
+    "rprop": (
+        gradtx.rprop(0.5, 0.4, 1.5, 0.01, 2.0),
+        chain(gradtx.scale_by_rprop(0.5, 0.4, 1.5, 0.01, 2.0), gradtx.scale(-1.0)),
+    ),
     "adamax": (gradtx.adamax(0.5, 0.8, 0.9, 0.01), chain(gradtx.scale_by_adamax(0.8, 0.9, 0.01), RATE)),
     "adamaxw": (
         gradtx.adamaxw(0.5, 0.8, 0.9, 0.01, 0.25, "kernel"),
@@ -88,6 +92,10 @@ COMPOSITIONS = {
     "ademamix": (
         gradtx.ademamix(0.5, **MOMENTS, b3=0.95, alpha=2.0, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel"),
         chain(gradtx.scale_by_ademamix(**MOMENTS, b3=0.95, alpha=2.0, mu_dtype="bfloat16"), DECAY, RATE),
+    ),
+    "simplified_ademamix": (
+        gradtx.simplified_ademamix(0.5, **MOMENTS, alpha=2.0, weight_decay=0.25, mask="kernel"),
+        chain(gradtx.scale_by_simplified_ademamix(**MOMENTS, alpha=2.0), DECAY, RATE),
     ),
     "lion": (
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
@@ -208,7 +216,12 @@ DEFAULTS = {
         gradtx.ademamix(0.5),
         chain(gradtx.scale_by_ademamix(alpha=5.0), gradtx.add_decayed_weights(), RATE),
     ),
+    "simplified_ademamix": (
+        gradtx.simplified_ademamix(0.5),
+        chain(gradtx.scale_by_simplified_ademamix(), gradtx.add_decayed_weights(), RATE),
+    ),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
+    "rprop": (gradtx.rprop(0.5), chain(gradtx.scale_by_rprop(0.5), gradtx.scale(-1.0))),
     "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),
     "adamaxw": (gradtx.adamaxw(0.5), chain(gradtx.scale_by_adamax(), gradtx.add_decayed_weights(1e-4), RATE)),
     "adafactor": (

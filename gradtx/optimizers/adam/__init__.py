@@ -10,6 +10,7 @@ from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.laprop import laprop, scale_by_laprop
 from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
 from gradtx.optimizers.adam.ranger import ranger
+from gradtx.optimizers.adam.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
 from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "scale_by_laprop",
     "scale_by_radam",
     "scale_by_rectified_adam",
+    "scale_by_simplified_ademamix",
     "scale_by_yogi",
+    "simplified_ademamix",
     "yogi",
 ]
