@@ -408,6 +408,29 @@ class Novograd(Rule):
         return self.m
 
 
+@dataclasses.dataclass
+class Rprop(Rule):
+    """Igel and Huesken's iRprop-, as in torch: sign(g) times a size that the signs of gradients change."""
+
+    learning_rate: float
+    eta_minus: float = 0.5
+    eta_plus: float = 1.2
+    min_step_size: float = 1e-6
+    max_step_size: float = 50.0
+    sizes: Any = None
+    before: Any = 0.0
+
+    def step(self, g, p):
+        parts = np.stack([np.real(g), np.imag(g)])
+        self.sizes = np.full(parts.shape, self.learning_rate) if self.sizes is None else self.sizes
+        product = np.sign(parts) * np.sign(self.before)
+        factor = np.select([product > 0, product < 0], [self.eta_plus, self.eta_minus], 1.0)
+        self.sizes = np.clip(self.sizes * factor, self.min_step_size, self.max_step_size)
+        self.before = np.where(product < 0, 0, parts)
+        real, imag = np.sign(self.before) * self.sizes
+        return real + 1j * imag if np.iscomplexobj(g) else real
+
+
 # --- single steps -----------------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,16 @@ def _adamax(given: dict[str, Any], notes: Notes) -> Transformation:
     return _with([*_before(given, notes), gradtx.adamax(given["lr"], **_betas(given))])
 
 
+def _rprop(given: dict[str, Any], notes: Notes) -> Transformation:
+    for name in ("etas", "step_sizes"):
+        if not isinstance(given[name], tuple | list) or len(given[name]) != 2:
+            raise CommandError(f"convert: {name} must be two numbers, got {given[name]!r}")
+    notes.append("lr is the size of the first step alone, as in torch: no schedule changes the later ones")
+    return _with(
+        [*_before(given, notes, coupled=False), gradtx.rprop(given["lr"], *given["etas"], *given["step_sizes"])]
+    )
+
+
 def _amsgrad(given: dict[str, Any], notes: Notes) -> Transformation:
     notes.append('the largest second moment is taken before its bias is corrected, as in torch: "after_max"')
     return gradtx.amsgrad(given["lr"], **_betas(given), bias_correction="after_max")
@@ -296,6 +306,7 @@ CLASSES: dict[str, Class] = {
         HOW,
     ),
     "Adamax": Class(_adamax, ADAM | {"lr": 2e-3, "weight_decay": 0, "maximize": False}, HOW),
+    "Rprop": Class(_rprop, {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50), "maximize": False}, HOW),
     "Adafactor": Class(
         _adafactor,
         {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0, "weight_decay": 0.0, "maximize": False},

@@ -112,6 +112,17 @@ def adamax(lr, b1=0.9, b2=0.999, before=0.0, after=0.0, wd=0.0, decoupled=False)
     return rule
 
 
+def torch_rprop(lr, minus=0.5, plus=1.2, least=1e-6, largest=50):
+    def rule(p, g, memory, t):
+        sign = np.sign(g * memory.get("g", 0))
+        size = memory.get("size", lr) * np.select([sign > 0, sign < 0], [plus, minus], 1)
+        memory["size"] = np.clip(size, least, largest)
+        memory["g"] = np.where(sign < 0, 0, g)
+        return p - np.sign(memory["g"]) * memory["size"]
+
+    return rule
+
+
 def adafactor(lr, decay=0.8, d=1.0, least=1e-3, wd=0.0, tiny=0.0, added=0.0):
     def rule(p, g, memory, t):
         size = max(least, np.sqrt(np.mean(p**2)))
@@ -137,6 +148,8 @@ TORCH = {
     "Adadelta(lr=0.5, rho=0.8, weight_decay=0.1)": adadelta(0.5, 0.8, 1e-6, 0.1),
     "Adamax(weight_decay=0.1)": adamax(0.002, wd=0.1),
     "Adamax(lr=0.01, betas=(0.8, 0.9), eps=0.1)": adamax(0.01, 0.8, 0.9, before=0.1),
+    "Rprop()": torch_rprop(0.01),
+    "Rprop(lr=0.1, etas=(0.8, 1.5), step_sizes=(0.05, 0.2))": torch_rprop(0.1, 0.8, 1.5, 0.05, 0.2),
     "Adafactor()": adafactor(0.01, tiny=1e-14),
     "Adafactor(lr=0.1, beta2_decay=-0.5, eps=(None, 3.0), d=0.5, weight_decay=0.1)": adafactor(0.1, 0.5, 0.5, 3.0, 0.1),
     "RMSprop(lr=0.01, eps=0.1)": torch_rmsprop(0.01, 0.99, 0.1),

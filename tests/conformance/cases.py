@@ -118,6 +118,7 @@ VARIANTS: dict[str, Any] = {
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
+    "rprop+bounded": gradtx.rprop(0.1, 0.7, 1.5, 0.05, 0.2),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),

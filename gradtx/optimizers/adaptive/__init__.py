@@ -10,20 +10,24 @@ from gradtx.optimizers.adaptive.rmsprop import (
     scale_by_rms,
     scale_by_stddev,
 )
+from gradtx.optimizers.adaptive.rprop import ScaleByRpropState, rprop, scale_by_rprop
 
 __all__ = [
     "FactoredState",
     "ScaleByAdaDeltaState",
     "ScaleByRmsState",
+    "ScaleByRpropState",
     "ScaleByRssState",
     "ScaleByStddevState",
     "adadelta",
     "adafactor",
     "adagrad",
     "rmsprop",
+    "rprop",
     "scale_by_adadelta",
     "scale_by_factored_rms",
     "scale_by_rms",
+    "scale_by_rprop",
     "scale_by_rss",
     "scale_by_stddev",
 ]
