@@ -58,6 +58,8 @@ OTHER: dict[str, tuple[str, str]] = {
     "scale_by_radam": ("scale_by_radam", "another name of `scale_by_rectified_adam`"),
     "rprop": ("rprop", "torch's numbers: Optax 0.2.8 returns each update one call late"),
     "scale_by_rprop": ("scale_by_rprop", "each update at once"),
+    "scale_by_sm3": ("scale_by_sm3", "scalars and complex numbers too"),
+    "sm3": ("sm3", "scalars and complex numbers too; `momentum=None` keeps none"),
     "scale_by_zoom_linesearch": ("scale_by_zoom_linesearch", "`stepsize_precision` is relative"),
     "selective_transform": ("masked", 'the mask the other way round, and `unselected="freeze"`'),
     "skip_large_updates": ("skip_large_updates", "a wrapper, not a predicate of `MultiSteps`"),

@@ -11,6 +11,7 @@ product.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -429,6 +430,26 @@ class Rprop(Rule):
         self.before = np.where(product < 0, 0, parts)
         real, imag = np.sign(self.before) * self.sizes
         return real + 1j * imag if np.iscomplexobj(g) else real
+
+
+@dataclasses.dataclass
+class Sm3(Rule):
+    """Anil et al., SM3-II: g over the root of a sum of squares, bounded by a number for each index of an axis."""
+
+    b1: float | None = 0.9
+    b2: float = 1.0
+    eps: float = 1e-8
+    bounds: Any = (0.0,)
+
+    def step(self, g, p):
+        share = 1.0 if self.b2 == 1 else 1 - self.b2
+        v = self.b2 * functools.reduce(np.minimum, self.bounds) + share * square(g)
+        others = [tuple(k for k in range(g.ndim) if k != axis) for axis in range(g.ndim)]
+        self.bounds = [np.max(v, axis=axes, keepdims=True, initial=0) for axes in others] or [v]
+        u, b1 = divide(g, np.sqrt(v + self.eps)), self.b1 or 0.0
+        self.m = b1 * self.m + (1 - b1) * u
+        self.size = self.total = b1 * self.total + (1 - b1) * np.abs(u)
+        return self.m
 
 
 # --- single steps -----------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 OF_ONE: dict[str, dict[str, Any]] = {
     "adafactor": {"learning_rate": 0.1},
     "extragradient": {"inner": SMOOTH},
+    "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "scale": {"step_size": -0.1},
 }
 """Arguments for one factory, where another takes the same name in another sense, or its defaults are not usual."""
@@ -123,6 +124,7 @@ VARIANTS: dict[str, Any] = {
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
+    "scale_by_sm3+forgetting": gradtx.scale_by_sm3(b1=None, b2=0.9),
     "scale_by_sophia+unclipped": gradtx.scale_by_sophia(clip_threshold=None, gamma=100.0, update_interval=2),
     "scale_by_factored_rms+factored": gradtx.scale_by_factored_rms(min_dim_size_to_factor=2, max_decay=0.9),
     "scale_by_optimistic_gradient+zero": gradtx.scale_by_optimistic_gradient(first="zero"),

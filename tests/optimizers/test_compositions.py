@@ -34,6 +34,7 @@ COMPOSITIONS = {
         gradtx.rprop(0.5, 0.4, 1.5, 0.01, 2.0),
         chain(gradtx.scale_by_rprop(0.5, 0.4, 1.5, 0.01, 2.0), gradtx.scale(-1.0)),
     ),
+    "sm3": (gradtx.sm3(0.5, 0.8), chain(gradtx.scale_by_sm3(0.8), RATE)),
     "adamax": (gradtx.adamax(0.5, 0.8, 0.9, 0.01), chain(gradtx.scale_by_adamax(0.8, 0.9, 0.01), RATE)),
     "adamaxw": (
         gradtx.adamaxw(0.5, 0.8, 0.9, 0.01, 0.25, "kernel"),
@@ -222,6 +223,7 @@ DEFAULTS = {
     ),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "rprop": (gradtx.rprop(0.5), chain(gradtx.scale_by_rprop(0.5), gradtx.scale(-1.0))),
+    "sm3": (gradtx.sm3(0.5), chain(gradtx.scale_by_sm3(), RATE)),
     "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),
     "adamaxw": (gradtx.adamaxw(0.5), chain(gradtx.scale_by_adamax(), gradtx.add_decayed_weights(1e-4), RATE)),
     "adafactor": (

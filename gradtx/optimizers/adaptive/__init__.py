@@ -11,6 +11,7 @@ from gradtx.optimizers.adaptive.rmsprop import (
     scale_by_stddev,
 )
 from gradtx.optimizers.adaptive.rprop import ScaleByRpropState, rprop, scale_by_rprop
+from gradtx.optimizers.adaptive.sm3 import ScaleBySM3State, scale_by_sm3, sm3
 
 __all__ = [
     "FactoredState",
@@ -18,6 +19,7 @@ __all__ = [
     "ScaleByRmsState",
     "ScaleByRpropState",
     "ScaleByRssState",
+    "ScaleBySM3State",
     "ScaleByStddevState",
     "adadelta",
     "adafactor",
@@ -29,5 +31,7 @@ __all__ = [
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",
+    "scale_by_sm3",
     "scale_by_stddev",
+    "sm3",
 ]
