@@ -164,6 +164,7 @@ WORDS: dict[str, Callable[..., str]] = {
     "debiased_decay": lambda decay: f"rising from 0 to {number(decay)}: {number(decay)} without bias",
     "divide_schedules": _operation("/"),
     "exponential_decay": _exponential,
+    "half_life_schedule": lambda **given: f"half-life {_linear(**given)}",
     "inverse_time_decay": _inverse,
     "join_schedules": _join,
     "linear_onecycle_schedule": _linear_onecycle,

@@ -17,7 +17,7 @@ from gradtx.core import (
     schedule,
 )
 from gradtx.schedules.compose import StepFunction
-from gradtx.typing import Decay, NonNegative, Numeric
+from gradtx.typing import Decay, NonNegative, Numeric, OpenFraction
 
 Shape = Callable[[jax.Array], jax.Array]
 
@@ -320,6 +320,58 @@ def _log(rate: Any) -> Any:
     if isinstance(rate, int | float):
         return math.log(rate) if rate > 0 else 0.0
     return jnp.log(jnp.where(rate > 0, as_float(rate), 1))
+
+
+@schedule
+def half_life_schedule(
+    init_value: OpenFraction, end_value: OpenFraction, transition_steps: NonNegative, transition_begin: NonNegative = 0
+) -> StepFunction:
+    r"""Go from one decay factor to another so that the half-life of what it averages changes in a straight line.
+
+    .. math:: s(n) = \exp\frac{\ln a\, \ln b}{x \ln b + (1 - x) \ln a}, \qquad
+        x = \operatorname{clip}\left(\frac{\text{begin} + \text{steps} - n}{\text{steps}}, 0, 1\right)
+
+    with :math:`a` the initial and :math:`b` the end value. An average with the factor :math:`\beta` has forgotten half
+    of a gradient after :math:`\ln 2 / \ln(1/\beta)` steps: 7 for 0.9, 6931 for 0.9999. Were the factor itself to go from
+    one to the other in a straight line, the half-life would be 68 after nine tenths of the way.
+
+    Both values are met exactly, as by `linear_schedule`. The authors of AdEMAMix let :math:`\beta_3` rise so over the
+    whole run, from :math:`\beta_1`.
+
+    Args:
+      init_value: the factor at the beginning, in (0, 1).
+      end_value: the factor at the end, in (0, 1).
+      transition_steps: how many steps it takes, in [0, inf).
+      transition_begin: the step at which it begins, in [0, inf).
+
+    Example:
+      >>> import gradtx
+      >>> b3 = gradtx.half_life_schedule(0.9, 0.9999, transition_steps=1000)
+      >>> [round(float(b3(n)), 4) for n in (0, 10, 100, 500, 1000)]
+      [0.9, 0.9909, 0.999, 0.9998, 0.9999]
+
+    References:
+      - Pagliardini, Ablin, Grangier, The AdEMAMix optimizer: better, faster, older, 2024, arXiv:2409.03137.
+    """
+
+    def value(step: Any) -> jax.Array:
+        first, last = _log_of(init_value), _log_of(end_value)
+        x = remaining(step, transition_steps, transition_begin)
+        # 0 only if both factors are so near 1 that float32 has 1 for them.
+        between = jnp.exp(first * last / one_for_zero(x * last + (1 - x) * first))
+        factor: jax.Array = jnp.where(x == 1, as_number(init_value), jnp.where(x == 0, as_number(end_value), between))
+        return factor
+
+    return value
+
+
+def _log_of(factor: Any) -> Any:
+    """The logarithm of a number in (0, 1), with all its digits near 1."""
+    if isinstance(factor, int | float):
+        return math.log(factor)
+    factor = as_float(factor)
+    high = factor > 0.5
+    return jnp.where(high, jnp.log1p(jnp.where(high, factor, 0.75) - 1), jnp.log(jnp.where(high, 0.5, factor)))
 
 
 @schedule

@@ -118,6 +118,36 @@ def test_debiased_decay(decay):
     check_formula(lambda: schedules.debiased_decay(decay), formula)
 
 
+factors = st.floats(0.01, 0.9999)
+
+
+@drawn
+@given(factors, factors, lengths, lengths)
+def test_half_life(init, end, steps, begin):
+    """The authors' code interpolates f(b) = log(0.5) / log(b) - 1 and inverts it: 0.5^(1 / (f + 1))."""
+
+    def formula(n):
+        s = min(max(n - begin, 0) / steps, 1) if steps else float(n >= begin)
+        half_life = (1 - s) * math.log(0.5) / math.log(init) + s * math.log(0.5) / math.log(end)
+        return 0.5 ** (1 / half_life)
+
+    check_formula(lambda: schedules.half_life_schedule(init, end, steps, begin), formula)
+
+
+@drawn
+@given(factors, factors, lengths, lengths)
+def test_both_factors_are_met_exactly(init, end, steps, begin):
+    made = schedules.half_life_schedule(init, end, steps, begin)
+    assert made(begin + steps) == made(10**6) == np.float32(end)
+    assert steps == 0 or made(begin) == made(0) == np.float32(init)
+
+
+def test_half_lives_are_equally_spaced():
+    with x64():
+        half_lives = math.log(0.5) / np.log(np.asarray(schedules.half_life_schedule(0.9, 0.9999, 10).sample(11)))
+    np.testing.assert_allclose(np.diff(half_lives), (6931.1252 - 6.5788) / 10, rtol=1e-6)
+
+
 scales = st.dictionaries(st.integers(0, 60), st.integers(0, 2000).map(lambda n: n / 1000), max_size=5)
 
 
@@ -372,6 +402,10 @@ def test_piecewise_interpolate_equals_optax(kind):
                 "gradtx.piecewise_interpolate_schedule: expected interpolate_type to be one of 'linear', 'cosine', "
                 "got 'cubic'"
             ),
+        ),
+        (
+            lambda: schedules.half_life_schedule(0.9, 1.0, 5),
+            "gradtx.half_life_schedule: expected end_value in (0, 1), got 1.0",
         ),
         (lambda: schedules.debiased_decay(1.0), "gradtx.debiased_decay: expected decay in [0, 1), got 1.0"),
     ],

@@ -59,10 +59,9 @@ def scale_by_ademamix(
     with :math:`\hat m^1_t = m^1_t/(1-\beta_1^t)` and :math:`\hat v_t = v_t/(1-\beta_2^t)`. The slow average is not
     corrected: it fills up over :math:`1/(1-\beta_3)` steps, which is to be a good part of the run.
 
-    *Schedules.* Early in a run, large :math:`\alpha` and :math:`\beta_3` may make it diverge. The authors let
-    :math:`\alpha` rise from 0 in a straight line and :math:`\beta_3` from :math:`\beta_1`, over the whole run: both are
-    arguments that take schedules, as ``alpha=linear_schedule(0.0, 8.0, steps)``. In the authors' code the first step
-    already has the value of step 1: ``linear_schedule(8.0 / steps, 8.0, steps - 1)``.
+    *Schedules.* Early in a run, large :math:`\alpha` and :math:`\beta_3` may make it diverge. The authors let both rise
+    over the whole run: ``alpha=linear_schedule(0.0, 8.0, steps)`` and ``b3=half_life_schedule(0.9, 0.9999, steps)``. In
+    their code the first step already has the values of step 1, the last but one those of the end.
 
     Args:
       b1: :math:`\beta_1`, in [0, 1).
