@@ -72,13 +72,13 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8)
 
     def prepare(state: ScaleByAdamaxState) -> tuple[ScaleByAdamaxState, dict[str, Any]]:
         count = increment(state.count)
-        return state._replace(count=count), {"correct": 1 / complement_of_power(b1, count)}
+        return state._replace(count=count), {"mu_weight": complement_of_power(b1, count)}
 
-    def leaf(g: jax.Array, m: jax.Array, v: jax.Array, *, correct: Any) -> tuple[jax.Array, ...]:
+    def leaf(g: jax.Array, m: jax.Array, v: jax.Array, *, mu_weight: Any) -> tuple[jax.Array, ...]:
         m = moving_average(b1, m, g)
         v = jnp.maximum(b2 * v, jnp.abs(g) + eps)
-        # Were v multiplied, its product might vanish where that of m has, and their quotient be NaN.
-        return correct * m / one_for_zero(v), m, v
+        # Were v multiplied by the weight, it might vanish where m has, and their quotient be NaN.
+        return m / one_for_zero(v) / mu_weight, m, v
 
     return leafwise(leaf, state=ScaleByAdamaxState, init_leaf=moments(), prepare=prepare)
 
