@@ -30,7 +30,12 @@ def rows(name: str) -> list[tuple[str, str, bool]]:
     ]
 
 
-ROUNDING = {"RAdam(lr=0.1)": 1e-8, "Adam(learning_rate=0.1)": 1e-6, "AdamW(learning_rate=0.1)": 1e-6}
+ROUNDING = {
+    "RAdam(lr=0.1)": 1e-8,
+    "Adam(learning_rate=0.1)": 1e-6,
+    "AdamW(learning_rate=0.1)": 1e-6,
+    "Adamax(learning_rate=0.1)": 1e-9,
+}
 """Where the pages say that fewer digits agree."""
 
 
