@@ -85,7 +85,8 @@ class GradientTransformation(Value):
     def _as_declared(self, name: str, x: Any) -> Any:
         """An argument as its annotation says: a transformation may have come from Optax."""
         argument = self.factory.arguments[name]
-        if x is None or argument.variadic or not argument.transformation:
+        absent = x is None and (argument.optional or argument.default is None)
+        if absent or argument.variadic or not argument.transformation:
             return x
         return as_transformation(x, f"{name} to be a transformation")
 

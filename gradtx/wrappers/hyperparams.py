@@ -58,9 +58,10 @@ def tunable(inner: GradientTransformation, names: tuple[str, ...] | None = None)
       >>> gradtx.get_hyperparams(state)
       {'learning_rate': Array(1.e-04, dtype=float32)}
     """
-    if inner.factory is from_functions.factory:  # type: ignore[attr-defined]
+    made = inner.arguments.get("init") if inner.factory is from_functions.factory else None  # type: ignore[attr-defined]
+    if getattr(made, "__module__", "").partition(".")[0] == "optax":
         hint = "its numbers are out of reach; use optax.inject_hyperparams, or gradtx's transformation of that name"
-        raise ArgumentTypeError("inner to be a transformation made by gradtx", got="a pair of functions", hint=hint)
+        raise ArgumentTypeError("inner to be a transformation made by gradtx", got="one of Optax's", hint=hint)
     treedef: Any
     paths, treedef = jax.tree_util.tree_flatten_with_path(inner)
     known = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in paths}
