@@ -332,8 +332,8 @@ def half_life_schedule(
         x = \operatorname{clip}\left(\frac{\text{begin} + \text{steps} - n}{\text{steps}}, 0, 1\right)
 
     with :math:`a` the initial and :math:`b` the end value. An average with the factor :math:`\beta` has forgotten half
-    of a gradient after :math:`\ln 2 / \ln(1/\beta)` steps: 7 for 0.9, 6931 for 0.9999. Were the factor itself to go from
-    one to the other in a straight line, the half-life would be 68 after nine tenths of the way.
+    of a gradient after :math:`\ln 2 / \ln(1/\beta)` steps: 7 for 0.9, 6931 for 0.9999. Were the factor itself to go
+    from one to the other in a straight line, the half-life would be 68 after nine tenths of the way.
 
     Both values are met exactly, as by `linear_schedule`. The authors of AdEMAMix let :math:`\beta_3` rise so over the
     whole run, from :math:`\beta_1`.

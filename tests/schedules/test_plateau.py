@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import gradtx
 from gradtx import errors
-from gradtx.schedules import PlateauState, cosine_decay_schedule, observe, plateau_schedule
 from gradtx.gradients.plateau import reduce_on_plateau
+from gradtx.schedules import PlateauState, cosine_decay_schedule, observe, plateau_schedule
 
 from .checks import drawn, x64
 
