@@ -176,14 +176,3 @@ def test_the_least_size_is_at_least_one():
     for factory in (gradtx.scale_by_factored_rms, gradtx.adafactor):
         with pytest.raises(gradtx.errors.ArgumentValueError, match=r"min_dim_size_to_factor of at least 1, got 0"):
             factory(min_dim_size_to_factor=0)
-
-
-@pytest.mark.parametrize("name", ["scale_by_param_block_norm", "scale_by_param_block_rms"])
-def test_steps_relative_to_the_parameter_are_optaxs(name):
-    params, grads = Problem(REAL | {"zero": (3,)}, 3).draw(DOUBLE, steps=3)
-    params["zero"] = 0 * params["zero"]
-    with x64():
-        ours, theirs = (run_eagerly(getattr(lib, name)(0.5), params, grads)[:2] for lib in (gradtx, optax))
-        assert_close(ours, theirs, rtol=1e-12)
-        empty = getattr(gradtx, name)().update(jnp.zeros(0), gradtx.EmptyState(), jnp.zeros(0))[0]
-    assert empty.shape == (0,)
