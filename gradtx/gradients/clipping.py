@@ -9,6 +9,7 @@ from gradtx import tree
 from gradtx.core import Form, abs_sq, increment, leafwise, safe_sqrt, transformation
 from gradtx.errors import ArgumentValueError
 from gradtx.gradients.axes import OutputAxis, as_axes, other_axes
+from gradtx.tree.arithmetic import cast
 from gradtx.typing import Count, NonNegative, Params, Updates
 
 
@@ -125,7 +126,7 @@ def _between(low: Any, g: jax.Array, high: Any) -> jax.Array:
     """The elements, real and imaginary parts apart, between two bounds."""
     if jnp.iscomplexobj(g):
         return jax.lax.complex(_between(low, g.real, high), _between(low, g.imag, high))
-    return jnp.clip(g, low, high)
+    return jax.lax.clamp(cast(low, g.dtype), g, cast(high, g.dtype))
 
 
 def _shrinking(norm: jax.Array, bound: Any) -> jax.Array:
