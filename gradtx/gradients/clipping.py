@@ -1,5 +1,6 @@
 """Bounds on the size of updates."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,7 +10,6 @@ from gradtx import tree
 from gradtx.core import Form, abs_sq, increment, leafwise, safe_sqrt, transformation
 from gradtx.errors import ArgumentValueError
 from gradtx.gradients.axes import OutputAxis, as_axes, other_axes
-from gradtx.tree.arithmetic import cast
 from gradtx.typing import Count, NonNegative, Params, Updates
 
 
@@ -32,7 +32,7 @@ def clip(max_delta: NonNegative) -> Form:
     """
 
     def leaf(g: jax.Array) -> jax.Array:
-        return _between(-max_delta, g, max_delta)
+        return _part_by_part(lambda x: jnp.clip(x, -max_delta, max_delta), g)
 
     return leafwise(leaf)
 
@@ -106,7 +106,8 @@ def clip_by_global_norm(max_norm: NonNegative, scope: Literal["tree", "group"] =
         return ClipByGlobalNormState(norm.astype(state.norm.dtype), clipped), scalars
 
     def leaf(g: jax.Array, *, factor: Any, largest: Any) -> Any:
-        return factor * _between(-largest, g, largest)
+        # One operation of lax, which is traced faster than two of jax.numpy; it has no derivative by its bounds.
+        return factor * _part_by_part(lambda x: jax.lax.clamp(-largest, x, largest), g)
 
     return leafwise(leaf, state=ClipByGlobalNormState, init_shared=init_shared, prepare=prepare)
 
@@ -122,11 +123,9 @@ def _require_part(updates: Updates, whole: Updates) -> None:
         )
 
 
-def _between(low: Any, g: jax.Array, high: Any) -> jax.Array:
-    """The elements, real and imaginary parts apart, between two bounds."""
-    if jnp.iscomplexobj(g):
-        return jax.lax.complex(_between(low, g.real, high), _between(low, g.imag, high))
-    return jax.lax.clamp(cast(low, g.dtype), g, cast(high, g.dtype))
+def _part_by_part(bound: Callable[[jax.Array], jax.Array], g: jax.Array) -> jax.Array:
+    """A bound on each element, on the real and the imaginary part apart."""
+    return jax.lax.complex(bound(g.real), bound(g.imag)) if jnp.iscomplexobj(g) else bound(g)
 
 
 def _shrinking(norm: jax.Array, bound: Any) -> jax.Array:
