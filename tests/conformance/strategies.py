@@ -8,11 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gradtx
-from tests.conformance.cases import REGISTRY, SCHEDULES, VALUES
+from tests.conformance.cases import EXAMPLES, REGISTRY, SCHEDULES, VALUES
 
 NOT_DRAWN = {
-    "differentially_private_aggregate": "it takes the gradient of each example, which no other member does",
-    "dpsgd": "it takes the gradient of each example, which no other member does",
     "lbfgs": "where its search stops is a matter of rounding, unless the loss is its own",
     "scale_by_backtracking_linesearch": "it takes a direction of descent, and where it stops is a matter of rounding",
     "scale_by_zoom_linesearch": "it takes a direction of descent, and where it stops is a matter of rounding",
@@ -22,7 +20,7 @@ NOT_DRAWN = {
 KIND = {name: factory.kind for name, factory in REGISTRY.items()}
 WRAPPERS = [n for n, f in REGISTRY.items() if "inner" in f.arguments and n not in NOT_DRAWN]
 COMBINATORS = ["chain", "named_chain", "partition", *WRAPPERS]
-PLAIN = [n for n in REGISTRY if KIND[n] != "schedule" and n not in COMBINATORS and n not in NOT_DRAWN]
+PLAIN = [n for n in REGISTRY if KIND[n] != "schedule" and n not in COMBINATORS and n not in (*NOT_DRAWN, *EXAMPLES)]
 ROUND = {"bfloat16": 1e-2, "float32": 1e-4, "complex64": 1e-4}
 """By dtype, how far two executions of a few steps may be apart."""
 
@@ -90,8 +88,10 @@ def _large(tree: Any) -> Any:
 
 
 def transformations() -> st.SearchStrategy[Any]:
-    """A composition up to six deep."""
-    return st.integers(0, 6).flatmap(members)
+    """A composition up to six deep; of some, the first member takes the gradient of each example."""
+    plain = st.integers(0, 6).flatmap(members)
+    private = st.builds(gradtx.chain, st.sampled_from([VALUES[name] for name in EXAMPLES]), plain)
+    return st.one_of(plain, plain, plain, private)
 
 
 SHAPES = ((), (2,), (2, 3), (0,), (1, 0, 2))
