@@ -52,6 +52,8 @@ def members(draw: Any, depth: int) -> Any:
     free = [a for a in made.factory.arguments.values() if a.numeric and not a.operand]
     chosen = draw(st.lists(st.sampled_from(free), max_size=2, unique_by=lambda a: a.name)) if free else []
     changes = {a.name: draw(numbers(a)) for a in chosen}
+    if made.factory.name == "freeze":  # a glob would have to match in every group of a partition
+        changes["mask"] = draw(st.sampled_from([True, False, _large]))
     if made.factory.name == "scale_by_schedule":
         changes["step_size_fn"] = draw(schedules())
     return made.replace(**changes)
