@@ -141,7 +141,7 @@ def leafwise(
       ...         def leaf(g, m):
       ...             m = decay * m + (1 - decay) * g
       ...             return m, m
-      ...         return gradtx.leafwise(leaf, state=SmoothState, init_leaf=jnp.zeros_like)
+      ...         return gradtx.leafwise(leaf, state=SmoothState, init_leaf=gradtx.tree.zeros_accumulator)
       ...     return smooth(0.5)
       >>> tx = example()
       >>> tx.update(jnp.ones(2), tx.init(jnp.zeros(2)))[0]
@@ -212,9 +212,8 @@ def _entries(made: Any, count: int, expected: str) -> tuple[Any, ...]:
 
 
 def _argument_names(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of a function's arguments; ``**`` among them if it takes any keyword."""
-    parameters = inspect.signature(function).parameters.values()
-    return frozenset("**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters)
+    """The names of a function's arguments."""
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _require_fields(state_type: type, columns: dict[str, Any], shared: dict[str, Any]) -> None:

@@ -120,18 +120,21 @@ def scale_by_factored_rms(
     def prepare(state: FactoredState) -> tuple[FactoredState, dict[str, Any]]:
         count = increment(state.count)
         t = jnp.maximum(jnp.asarray(count, jnp.result_type(float)) - step_offset, 1)
-        return state._replace(count=count), {"weight": jnp.maximum(t**-decay_rate, 1 - max_decay)}
+        # Both weights from the exponent: of a small decay_rate, 1 - t^-c keeps few of float32's digits.
+        exponent = -decay_rate * jnp.log(t)
+        keep, weight = jnp.minimum(-jnp.expm1(exponent), max_decay), jnp.maximum(jnp.exp(exponent), 1 - max_decay)
+        return state._replace(count=count), {"keep": keep, "weight": weight}
 
-    def leaf(g: jax.Array, r: Any, c: Any, v: Any, *, weight: Any) -> tuple[Any, ...]:
+    def leaf(g: jax.Array, r: Any, c: Any, v: Any, *, keep: Any, weight: Any) -> tuple[Any, ...]:
         # If squares overflowed, their mean would be infinite, and that by itself NaN.
         largest = np.finfo(g.dtype).max / max(g.size, 1)
         square = jnp.minimum(abs_sq(g) + epsilon, largest)
         if v is not None:
-            v = (1 - weight) * v + weight * square
+            v = keep * v + weight * square
             return divide_by_root(0.0)(g, v), None, None, v
         largest_axis, second_axis = factored_axes(g.shape, min_dim_size_to_factor) or (0, 0)
-        r = (1 - weight) * r + weight * jnp.mean(square, axis=largest_axis)
-        c = (1 - weight) * c + weight * jnp.mean(square, axis=second_axis)
+        r = keep * r + weight * jnp.mean(square, axis=largest_axis)
+        c = keep * c + weight * jnp.mean(square, axis=second_axis)
         # Roots before products: where all gradients are zero, the square of epsilon would vanish.
         mean = jnp.mean(r, axis=second_axis - (second_axis > largest_axis), keepdims=True)
         by_row = safe_sqrt(mean) / one_for_zero(safe_sqrt(r))
