@@ -73,6 +73,7 @@ BOTH: dict[str, Make] = {
     "lion": lambda lib: lib.lion(0.01, weight_decay=0.1),
     "lamb": lambda lib: lib.lamb(0.1, weight_decay=0.1),
     "lars": lambda lib: lib.lars(0.1, 0.1, trust_coefficient=0.1),
+    "madgrad": lambda lib: getattr(lib, "contrib", lib).madgrad(0.1),
     "novograd": lambda lib: lib.novograd(0.1, b2=0.9),
 }
 

@@ -10,6 +10,7 @@ from gradtx.cli.race import group
 ELSEWHERE = {
     **dict.fromkeys(
         [
+            "acprop",
             "adafactor",
             "adamax",
             "adamaxw",
@@ -20,6 +21,8 @@ ELSEWHERE = {
             "lamb",
             "laprop",
             "lars",
+            "madgrad",
+            "noisy_sgd",
             "novograd",
             "rprop",
             "sign_sgd",

@@ -108,6 +108,7 @@ SCALINGS = {n for n in CASES if n.startswith("scale_by_")} - {
     "scale_by_backtracking_linesearch",
     "scale_by_backtracking_linesearch+store_grad",
     "scale_by_learning_rate",
+    "scale_by_madgrad",
     "scale_by_schedule",
     "scale_by_zoom_linesearch",
 }

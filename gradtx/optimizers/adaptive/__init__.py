@@ -3,6 +3,7 @@
 from gradtx.optimizers.adaptive.adadelta import ScaleByAdaDeltaState, adadelta, scale_by_adadelta
 from gradtx.optimizers.adaptive.adafactor import FactoredState, adafactor, scale_by_factored_rms
 from gradtx.optimizers.adaptive.adagrad import ScaleByRssState, adagrad, scale_by_rss
+from gradtx.optimizers.adaptive.madgrad import MadgradState, madgrad, scale_by_madgrad
 from gradtx.optimizers.adaptive.rmsprop import (
     ScaleByRmsState,
     ScaleByStddevState,
@@ -15,6 +16,7 @@ from gradtx.optimizers.adaptive.sm3 import ScaleBySM3State, scale_by_sm3, sm3
 
 __all__ = [
     "FactoredState",
+    "MadgradState",
     "ScaleByAdaDeltaState",
     "ScaleByRmsState",
     "ScaleByRpropState",
@@ -24,10 +26,12 @@ __all__ = [
     "adadelta",
     "adafactor",
     "adagrad",
+    "madgrad",
     "rmsprop",
     "rprop",
     "scale_by_adadelta",
     "scale_by_factored_rms",
+    "scale_by_madgrad",
     "scale_by_rms",
     "scale_by_rprop",
     "scale_by_rss",
