@@ -143,6 +143,7 @@ def test_families_are_the_folders() -> None:
 # --- Optax's names ----------------------------------------------------------------------------------------------------
 
 DIFFERENT = {
+    "add_noise": {"key", "seed"},  # the key comes with each update
     "adafactor": {"dtype_momentum"},  # here that of the accumulators when none is given
     "adadelta": {"learning_rate"},  # here 1, the method as published, when none is given
     "adaptive_grad_clip": {"axis"},  # the axis of the outputs, as in `centralize`, not the axes to sum over
@@ -158,6 +159,7 @@ DIFFERENT = {
     "lbfgs": {"linesearch"},  # the same search, as a value
     "lookahead": {"fast_optimizer", "sync_period", "slow_step_size", "reset_state"},
     "masked": {"mask_compatible_extra_args"},
+    "noisy_sgd": {"key", "seed"},
     "optimistic_adam": {"optimism", "b1", "b2", "eps", "eps_root", "mu_dtype"},  # ours is Optax's optimistic_adam_v2
     "monitor": {"measures"},  # it knows what to measure; groups of leaves instead of functions of all
     "multi_transform": {"param_labels", "mask_compatible_extra_args"},  # globs need no labels

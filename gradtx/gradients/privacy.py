@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.core import Pair, abs_sq, member_key, safe_sqrt, transformation
 from gradtx.errors import TreeMismatchError
+from gradtx.gradients.noise import normal_like
 from gradtx.tree.mapping import numbers_beside
 from gradtx.tree.paths import is_inert, leaf_paths
 from gradtx.typing import EmptyState, MaskedNode, NonNegative, Params, State, Updates
@@ -128,7 +129,7 @@ def differentially_private_aggregate(l2_norm_clip: NonNegative, noise_multiplier
         def leaf(index: int, g: Any, sum_of_clipped: Any) -> Any:
             if g is None or isinstance(g, MaskedNode) or is_inert(g):
                 return g
-            drawn = _normal(jax.random.fold_in(key, index), sum_of_clipped)
+            drawn = normal_like(jax.random.fold_in(key, index), sum_of_clipped)
             size = numbers_beside((sum_of_clipped,), noise)
             return (scale * (sum_of_clipped + size * drawn)).astype(jnp.asarray(g).dtype)
 
@@ -139,14 +140,6 @@ def differentially_private_aggregate(l2_norm_clip: NonNegative, noise_multiplier
         return treedef.unflatten([leaf(i, *pair) for i, pair in enumerate(zip(given, sums, strict=True))]), state
 
     return init, update
-
-
-def _normal(key: Any, x: jax.Array) -> jax.Array:
-    """Standard normal numbers like `x`; real and imaginary parts of scale 1 each."""
-    if jnp.iscomplexobj(x):
-        real, imag = jax.random.normal(key, (2, *x.shape), x.real.dtype)
-        return jax.lax.complex(real, imag)
-    return jax.random.normal(key, x.shape, x.dtype)
 
 
 def _check_shapes(updates: Updates, params: Params | None) -> None:

@@ -91,7 +91,14 @@ from gradtx.optimizers.momentum import (
     signum,
     trace,
 )
-from gradtx.optimizers.parameter_free import ScaleByPolyakState, polyak_sgd, scale_by_polyak
+from gradtx.optimizers.parameter_free import (
+    ScaleByPolyakState,
+    ScaleByProdigyState,
+    polyak_sgd,
+    prodigy,
+    scale_by_polyak,
+    scale_by_prodigy,
+)
 from gradtx.optimizers.second_order import (
     LinesearchState,
     LinesearchStop,
@@ -124,6 +131,7 @@ __all__ = [
     "ScaleByNovogradState",
     "ScaleByOptimisticGradientState",
     "ScaleByPolyakState",
+    "ScaleByProdigyState",
     "ScaleByRmsState",
     "ScaleByRpropState",
     "ScaleByRssState",
@@ -162,6 +170,7 @@ __all__ = [
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "polyak_sgd",
+    "prodigy",
     "radam",
     "ranger",
     "rmsprop",
@@ -184,6 +193,7 @@ __all__ = [
     "scale_by_novograd",
     "scale_by_optimistic_gradient",
     "scale_by_polyak",
+    "scale_by_prodigy",
     "scale_by_radam",
     "scale_by_rectified_adam",
     "scale_by_rms",

@@ -69,6 +69,7 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 
 OF_ONE: dict[str, dict[str, Any]] = {
     "adafactor": {"learning_rate": 0.1},
+    "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "scale": {"step_size": -0.1},

@@ -21,7 +21,9 @@ MOVES_WITHOUT_GRADIENT = {
     "adamw+mask": "weight decay",
     "chain": "its member is adamw",
     "differentially_private_aggregate": "noise",
+    "add_noise": "noise",
     "dpsgd": "noise",
+    "noisy_sgd": "noise",
     "fromage": "it shrinks the params in every step",
     "hutchinson_diagonal": "the curvature is not zero",
     "lamb+paper": "weight decay",
@@ -152,7 +154,9 @@ def test_low_precision_tracks_float32(name):
 
 COMPLEX_OTHERWISE = LOW_MOMENTS | {
     "differentially_private_aggregate": "its noise is complex where the gradients are",
+    "add_noise": "its noise is complex where the gradients are",
     "dpsgd": "its noise is complex where the gradients are",
+    "noisy_sgd": "its noise is complex where the gradients are",
 }
 
 

@@ -53,7 +53,9 @@ def nested(kernel, bias):
 
 NOISY = {
     "differentially_private_aggregate": "each leaf has noise of its own, by its place in the tree",
+    "add_noise": "each leaf has noise of its own, by its place in the tree",
     "dpsgd": "each leaf has noise of its own, by its place in the tree",
+    "noisy_sgd": "each leaf has noise of its own, by its place in the tree",
 }
 
 

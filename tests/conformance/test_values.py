@@ -118,6 +118,7 @@ DIRECTIONS = (
     | {
         "adaptive_grad_clip",
         "add_decayed_weights",
+        "add_noise",
         "centralize",
         "chain+empty",
         "clip",

@@ -85,6 +85,10 @@ COMPOSITIONS = {
         gradtx.laprop(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_laprop(0.8, 0.9, 1e-3, "bfloat16"), DECAY, RATE),
     ),
+    "acprop": (
+        gradtx.acprop(0.5, **MOMENTS, weight_decay=0.25, mask="kernel"),
+        chain(gradtx.scale_by_acprop(**MOMENTS), DECAY, RATE),
+    ),
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (
         gradtx.signum(0.5, 0.8, "bfloat16"),
@@ -203,6 +207,7 @@ DEFAULTS = {
         gradtx.dpsgd(0.5, 1.0, 0.25),
         chain(gradtx.differentially_private_aggregate(1.0, 0.25), gradtx.sgd(0.5)),
     ),
+    "noisy_sgd": (gradtx.noisy_sgd(0.5), chain(gradtx.add_noise(0.01, 0.55), RATE)),
     "adam": (gradtx.adam(0.5), chain(gradtx.scale_by_adam(), RATE)),
     "adamw": (gradtx.adamw(0.5), chain(gradtx.scale_by_adam(), gradtx.add_decayed_weights(1e-4), RATE)),
     "adan": (
@@ -211,6 +216,7 @@ DEFAULTS = {
     ),
     "adopt": (gradtx.adopt(0.5), chain(gradtx.scale_by_adopt(), RATE)),
     "laprop": (gradtx.laprop(0.5), chain(gradtx.scale_by_laprop(), gradtx.add_decayed_weights(), RATE)),
+    "acprop": (gradtx.acprop(0.5), chain(gradtx.scale_by_acprop(), gradtx.add_decayed_weights(), RATE)),
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (gradtx.signum(0.5), chain(gradtx.ema(0.9, debias=False), gradtx.scale_by_sign(), RATE)),
     "ademamix": (

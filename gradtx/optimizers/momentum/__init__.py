@@ -3,6 +3,7 @@
 from gradtx.optimizers.momentum.dpsgd import dpsgd
 from gradtx.optimizers.momentum.ema import EmaState, ema
 from gradtx.optimizers.momentum.lion import ScaleByLionState, lion, scale_by_lion
+from gradtx.optimizers.momentum.noisy_sgd import noisy_sgd
 from gradtx.optimizers.momentum.optimistic import (
     ScaleByOptimisticGradientState,
     optimistic_adam,
@@ -21,6 +22,7 @@ __all__ = [
     "dpsgd",
     "ema",
     "lion",
+    "noisy_sgd",
     "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
