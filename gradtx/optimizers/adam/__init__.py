@@ -1,5 +1,6 @@
 """Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
 
+from gradtx.optimizers.adam.acprop import acprop, scale_by_acprop
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
 from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
@@ -8,8 +9,9 @@ from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.laprop import laprop, scale_by_laprop
-from gradtx.optimizers.adam.radam import radam, scale_by_radam, scale_by_rectified_adam
+from gradtx.optimizers.adam.radam import radam, rectification_schedule, scale_by_radam, scale_by_rectified_adam
 from gradtx.optimizers.adam.ranger import ranger
+from gradtx.optimizers.adam.schedule_free import schedule_free_adamw, schedule_free_radam, schedule_free_sgd
 from gradtx.optimizers.adam.simplified_ademamix import scale_by_simplified_ademamix, simplified_ademamix
 from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
@@ -19,6 +21,7 @@ __all__ = [
     "ScaleByAdanState",
     "ScaleByAdemamixState",
     "ScaleByAmsgradState",
+    "acprop",
     "adabelief",
     "adam",
     "adamax",
@@ -32,6 +35,8 @@ __all__ = [
     "nadam",
     "radam",
     "ranger",
+    "rectification_schedule",
+    "scale_by_acprop",
     "scale_by_adam",
     "scale_by_adamax",
     "scale_by_adan",
@@ -44,6 +49,9 @@ __all__ = [
     "scale_by_rectified_adam",
     "scale_by_simplified_ademamix",
     "scale_by_yogi",
+    "schedule_free_adamw",
+    "schedule_free_radam",
+    "schedule_free_sgd",
     "simplified_ademamix",
     "yogi",
 ]

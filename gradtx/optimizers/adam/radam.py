@@ -1,6 +1,7 @@
 """Rectified Adam: an adaptive rate that waits until its variance is known."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import jax
@@ -20,6 +21,7 @@ from gradtx.core import (
     moving_average_sq,
     optimizer,
     safe_sqrt,
+    schedule,
     transformation,
 )
 from gradtx.gradients import scale_by_learning_rate
@@ -147,6 +149,36 @@ def radam(
         b1, b2, eps, eps_root, threshold, nesterov=nesterov, below_threshold=below_threshold
     )
     return chain(rescale, scale_by_learning_rate(learning_rate))
+
+
+@schedule
+def rectification_schedule(b2: Decay = 0.999, threshold: AtLeastFour = 4.0) -> Callable[[Any], Any]:
+    r"""The factor of the steps of `scale_by_rectified_adam` by itself, as a warm-up: 0 at first, then rising to 1.
+
+    .. math:: s(n) = r_{n+1} \text{ if } \rho_{n+1} \ge \text{threshold}, \text{ else } 0
+
+    with :math:`r_t` and :math:`\rho_t` of `scale_by_rectified_adam`, for optimizers that divide by the root of an
+    average of squared gradients: ``0.001 * rectification_schedule()`` is a learning rate. For :math:`\beta_2 \le 0.6`
+    it is 0 for ever.
+
+    Args:
+      b2: the decay factor of that average, in [0, 1).
+      threshold: the length of the average from which it is not 0, at least 4.
+
+    Example:
+      >>> import gradtx
+      >>> [round(float(x), 3) for x in gradtx.rectification_schedule(0.99).sample(7)]
+      [0.0, 0.0, 0.0, 0.0, 0.051, 0.078, 0.1]
+
+    References:
+      - Liu et al., On the variance of the adaptive learning rate and beyond, 2020, arXiv:1908.03265.
+    """
+
+    def value(step: Any) -> jax.Array:
+        tractable, r = _rectification(b2, as_float(step) + 1, threshold)
+        return jnp.where(tractable, r, 0)
+
+    return value
 
 
 def average_length(b2: Any, count: Any) -> jax.Array:
