@@ -1,5 +1,6 @@
 """What is done to gradients and updates whatever the optimizer: bounds, scaling, weight decay, repairs, privacy."""
 
+from gradtx.gradients.apply_every import ApplyEveryState, apply_every
 from gradtx.gradients.blocks import scale_by_param_block_norm, scale_by_param_block_rms
 from gradtx.gradients.centralize import centralize
 from gradtx.gradients.clipping import (
@@ -9,29 +10,39 @@ from gradtx.gradients.clipping import (
     clip_by_block_rms,
     clip_by_global_norm,
 )
+from gradtx.gradients.measure import MeasureWithEmaState, SnapshotState, measure_with_ema, snapshot
 from gradtx.gradients.monitor import MonitorState, monitor
 from gradtx.gradients.noise import AddNoiseState, add_noise
+from gradtx.gradients.normalize import normalize, normalize_by_update_norm
 from gradtx.gradients.plateau import reduce_on_plateau
 from gradtx.gradients.privacy import differentially_private_aggregate, per_example_global_norm_clip
 from gradtx.gradients.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
+from gradtx.gradients.stateless import stateless, stateless_with_tree_map
 from gradtx.gradients.weight_decay import add_decayed_weights
 from gradtx.gradients.zero_nans import ZeroNansState, zero_nans
 
 __all__ = [
     "AddNoiseState",
+    "ApplyEveryState",
     "ClipByGlobalNormState",
+    "MeasureWithEmaState",
     "MonitorState",
+    "SnapshotState",
     "ZeroNansState",
     "adaptive_grad_clip",
     "add_decayed_weights",
     "add_noise",
+    "apply_every",
     "centralize",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
     "differentially_private_aggregate",
     "identity",
+    "measure_with_ema",
     "monitor",
+    "normalize",
+    "normalize_by_update_norm",
     "per_example_global_norm_clip",
     "reduce_on_plateau",
     "scale",
@@ -40,5 +51,8 @@ __all__ = [
     "scale_by_param_block_rms",
     "scale_by_schedule",
     "set_to_zero",
+    "snapshot",
+    "stateless",
+    "stateless_with_tree_map",
     "zero_nans",
 ]

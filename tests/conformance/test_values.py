@@ -17,7 +17,11 @@ NO_TEXT = {
     "conditionally_transform": "its condition is a plain function, which has no text",
     "custom_schedule": "its argument is a plain function, which has no text",
     "from_functions": "its arguments are plain functions, which have no text",
+    "measure_with_ema": "its measure is a plain function, which has no text",
     "skip_if": "its predicate is a plain function, which has no text",
+    "snapshot": "its measure is a plain function, which has no text",
+    "stateless": "its argument is a plain function, which has no text",
+    "stateless_with_tree_map": "its argument is a plain function, which has no text",
     "with_state_reset+everything": "its condition is a plain function, which has no text",
 }
 
@@ -65,7 +69,7 @@ COUNTS = ("sync_period", "patience", "cooldown", "accumulation_size")
 
 def varied(argument, start, steps):
     """Values of an argument, one per step, inside its range."""
-    start = float(start) if isinstance(start, int | float) else 0.5
+    start = float(start) if isinstance(start, int | float) else max(argument.range.low, 0.5)
     if argument.name in COUNTS:
         return [start + i % 2 for i in range(steps)]
     if argument.range.low > 0 and start * 0.9 < argument.range.low:
@@ -102,6 +106,7 @@ def test_every_number_may_be_a_schedule(name):
 NO_DESCENT = {
     "freeze": "its purpose is to stand still",
     "hutchinson_diagonal": "an estimate of curvature is no direction",
+    "selective_transform": "the only leaf is one that it freezes",
     "set_to_zero": "its purpose is to stand still",
 }
 SCALINGS = {n for n in CASES if n.startswith("scale_by_")} - {
@@ -119,6 +124,7 @@ DIRECTIONS = (
         "adaptive_grad_clip",
         "add_decayed_weights",
         "add_noise",
+        "apply_every",
         "centralize",
         "chain+empty",
         "clip",
@@ -129,11 +135,15 @@ DIRECTIONS = (
         "ema",
         "heun",
         "identity",
+        "measure_with_ema",
         "monitor",
+        "normalize",
+        "normalize_by_update_norm",
         "ralston",
         "reduce_on_plateau",
         "rk4",
         "runge_kutta",
+        "snapshot",
         "trace",
         "zero_nans",
     }
