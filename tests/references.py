@@ -186,12 +186,18 @@ class Belief(Moments):
     eps: float = 1e-16
     eps_root: float = 1e-16
     nesterov: bool = False
+    rectify: bool = False
 
     def step(self, g, p):
         means = self.mean(g)
         self.v = self.b2 * self.v + (1 - self.b2) * square(g - self.m) + self.eps_root
         self.condition = 1 + divide(np.abs(g) + self.total, np.abs(g - self.m))
-        return self.normalize(means, np.sqrt(self.v / power_complement(self.b2, self.t)) + self.eps)
+        denominator = np.sqrt(self.v / power_complement(self.b2, self.t)) + self.eps
+        if not self.rectify:
+            return self.normalize(means, denominator)
+        r, condition = rectifier(self.b2, self.t, 5.0)
+        self.condition, self.size = (self.condition * condition, None) if r is not None else (1.0, means[1])
+        return means[0] if r is None else self.normalize((r * means[0], r * means[1]), denominator)
 
 
 @dataclasses.dataclass
@@ -235,13 +241,20 @@ class RectifiedAdam(Adam):
     def step(self, g, p):
         mhat, total = self.mean(g)
         denominator = self.denominator(g)
-        rho, rho_inf = average_length(self.b2, self.t), 2 / (1 - np.longdouble(self.b2)) - 1
-        if rho_inf <= 4 or rho < self.threshold:
+        r, self.condition = rectifier(self.b2, self.t, self.threshold)
+        if r is None:
             self.size = total
             return mhat if self.below_threshold == "momentum" else 0 * mhat
-        self.condition = float(rho / (rho - 4)) + 1
-        r = float(np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)))
         return self.normalize((r * mhat, r * total), denominator)
+
+
+def rectifier(b2: float, t: int, threshold: float) -> tuple[float | None, float]:
+    """r_t and its condition; no r_t before rho_t reaches the threshold."""
+    rho, rho_inf = average_length(b2, t), 2 / (1 - np.longdouble(b2)) - 1
+    if rho_inf <= 4 or rho < threshold:
+        return None, 1.0
+    r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+    return float(r), float(rho / (rho - 4)) + 1
 
 
 def average_length(b2: float, t: int) -> np.longdouble:

@@ -114,6 +114,10 @@ ELEMENTWISE = {
         (0.703140410, 0.626083710, 0.462822154, -0.131529001),
     ),
     "adabelief (Optax)": (lambda: gradtx.adabelief(0.1), (0.888888889, 0.868561378, 0.831248523, 0.717843035)),
+    "adabelief (authors' code)": (
+        lambda: gradtx.adabelief(0.1, rectify=True),
+        (0.950000000, 0.942105263, 0.929743640, 0.916756993),
+    ),
     "lion": (lambda: gradtx.lion(0.1, weight_decay=0.0), (0.900000000, 1.000000000, 0.900000000, 0.700000000)),
     "sgd, Nesterov's momentum": (
         lambda: gradtx.sgd(0.1, momentum=0.9, nesterov=True),

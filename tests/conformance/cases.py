@@ -30,7 +30,12 @@ ARGUMENTS: dict[str, Any] = {
     "max_backtracking_steps": 10,
     "max_linesearch_steps": 10,
     "inner": gradtx.adam(0.1),
+    "optimizer": gradtx.adam(0.1),
     "mask": "*kernel",
+    "freeze_mask": "*kernel",
+    "measure_name": "norm",
+    "measure": gradtx.global_norm,
+    "f": lambda g, p: -0.1 * g,
     "transforms": {"*kernel": gradtx.adam(0.1), "*": gradtx.sgd(0.1, momentum=0.9)},
     "init": gradtx.adam(0.1).init,
     "update": gradtx.adam(0.1).update,
@@ -69,10 +74,14 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 
 OF_ONE: dict[str, dict[str, Any]] = {
     "adafactor": {"learning_rate": 0.1},
+    "came": {"learning_rate": 0.01, "b3": 0.99},
+    "apply_every": {"k": 2},
     "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "scale": {"step_size": -0.1},
+    "scale_by_came": {"b3": 0.99},
+    "stateless": {"f": lambda updates, params: gradtx.tree.map_leaves(lambda g: -0.1 * g, updates)},
 }
 """Arguments for one factory, where another takes the same name in another sense, or its defaults are not usual."""
 
@@ -83,6 +92,7 @@ POSITIONAL: dict[str, tuple[Any, ...]] = {
 """The members of factories that take any number of them."""
 
 VARIANTS: dict[str, Any] = {
+    "adabelief+rectified": gradtx.adabelief(0.1, b2=0.9, rectify=True),
     "sgd+momentum": gradtx.sgd(0.1, momentum=0.9),
     "sgd+nesterov": gradtx.sgd(0.1, momentum=0.9, nesterov=True),
     "adagrad+eps_outside": gradtx.adagrad(0.1, eps_in_sqrt=False),
@@ -123,6 +133,7 @@ VARIANTS: dict[str, Any] = {
     "rprop+bounded": gradtx.rprop(0.1, 0.7, 1.5, 0.05, 0.2),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
+    "schedule_free_adamw+warmup": gradtx.schedule_free_adamw(0.1, 4, weight_decay=0.1, state_dtype="bfloat16"),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
     "scale_by_sm3+forgetting": gradtx.scale_by_sm3(b1=None, b2=0.9),

@@ -59,6 +59,10 @@ COMPOSITIONS = {
         gradtx.adabelief(0.5, **MOMENTS, nesterov=True),
         chain(gradtx.scale_by_belief(**MOMENTS, nesterov=True), RATE),
     ),
+    "adabelief, rectified and decayed": (
+        gradtx.adabelief(0.5, **MOMENTS, rectify=True, weight_decay=0.25, weight_decay_mask="kernel"),
+        chain(gradtx.scale_by_belief(**MOMENTS, rectify=True), DECAY, RATE),
+    ),
     "yogi": (
         gradtx.yogi(0.5, **MOMENTS, initial_accumulator_value=0.01),
         chain(gradtx.scale_by_yogi(**MOMENTS, initial_accumulator_value=0.01), RATE),

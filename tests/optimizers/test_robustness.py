@@ -35,10 +35,13 @@ OPTIMIZERS = {
     "amsgrad, none": gradtx.amsgrad(0.1, bias_correction="none"),
     "adabelief": gradtx.adabelief(0.1),
     "adabelief, eps 0": gradtx.adabelief(0.1, eps=0.0, eps_root=0.0),
+    "adabelief, rectified, eps 0": gradtx.adabelief(0.1, b2=0.9, eps=0.0, eps_root=0.0, rectify=True),
     "yogi": gradtx.yogi(0.1, initial_accumulator_value=0.0),
     "yogi, eps 0": gradtx.yogi(0.1, eps=0.0, initial_accumulator_value=0.0),
     "radam": gradtx.radam(0.1),
     "radam, eps 0": gradtx.radam(0.1, eps=0.0, b2=0.9, threshold=4.0, below_threshold="none"),
+    "schedule_free_adamw": gradtx.schedule_free_adamw(0.1),
+    "schedule_free_radam, eps 0": gradtx.schedule_free_radam(0.1, b2=0.9, eps=0.0),
     "adagrad": gradtx.adagrad(0.1),
     "adagrad, eps 0": gradtx.adagrad(0.1, initial_accumulator_value=0.0, eps=0.0),
     "adagrad, eps outside": gradtx.adagrad(0.1, initial_accumulator_value=0.0, eps_in_sqrt=False),
@@ -181,6 +184,7 @@ GENERIC = {
     "fromage": gradtx.fromage(0.1, min_norm=1e-2),
     "novograd": gradtx.novograd(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
     "ranger": gradtx.ranger(0.1, 0.8, 0.9, 1e-2, 0.1, None, 2.5, 0.4),
+    "schedule_free_adamw": gradtx.schedule_free_adamw(0.1, 2, 0.8, 0.9, 1e-2, 0.1, 1.5),
 }
 """Optimizers with no number at the end of its range or where their steps jump."""
 

@@ -38,11 +38,12 @@ def scale_by_acprop(
     AdaBelief divides the average of gradients by an :math:`s` that knows the newest of them; here the gradient itself
     is divided, by an :math:`s` that does not know it. The average serves :math:`s` alone.
 
-    *Elements without a past.* Where all gradients before were zero, as at the first step, the root is taken for 1
-    and the update is the gradient: where :math:`m_{t-1} = 0` and :math:`s_{t-1} \le (t-1)\,\bar\epsilon`, more than which
-    :math:`\bar\epsilon` alone cannot pile up. Divided by that root, it would be :math:`10^6` times the gradient. A
-    gradient far larger than those before it makes a large step all the same: the first 1 after many of
-    :math:`10^{-4}` makes one of :math:`10^4`. Put a `clip` after this transformation where that happens.
+    *Elements without a past.* Where all gradients before were zero, as at the first step, the root is taken for 1, and
+    the update is the gradient. Divided by the root of what :math:`\bar\epsilon` has piled up, it would be
+    :math:`10^6` times that. (An element has no past where :math:`m_{t-1} = 0` and
+    :math:`s_{t-1} \le (t-1)\,\bar\epsilon`.) A gradient far larger than those before it makes a large step all the
+    same: the first 1 after many of :math:`10^{-4}` makes one of :math:`10^4`. Put a `clip` after this transformation
+    where that happens.
 
     Args:
       b1: :math:`\beta_1`, in [0, 1).
@@ -55,7 +56,7 @@ def scale_by_acprop(
 
     Example:
       >>> import jax.numpy as jnp, gradtx
-      >>> tx = gradtx.scale_by_acprop()
+      >>> tx = gradtx.scale_by_acprop(b2=0.5)
       >>> u, state = tx.update(jnp.array([0.5, 0.0]), tx.init(jnp.zeros(2)))
       >>> u, tx.update(jnp.array([0.25, 0.25]), state)[0]
       (Array([0.5, 0. ], dtype=float32), Array([0.5 , 0.25], dtype=float32))

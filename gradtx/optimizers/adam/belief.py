@@ -17,9 +17,10 @@ from gradtx.core import (
     optimizer,
     transformation,
 )
-from gradtx.gradients import scale_by_learning_rate
+from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam.adam import ScaleByAdamState, mean_gradient, moments, nesterov_weight
-from gradtx.typing import Decay, NonNegative
+from gradtx.optimizers.adam.radam import rectified
+from gradtx.typing import Decay, Mask, NonNegative
 
 
 @transformation
@@ -30,6 +31,7 @@ def scale_by_belief(
     eps_root: NonNegative = 1e-16,
     *,
     nesterov: bool = False,
+    rectify: bool = False,
 ) -> Form:
     r"""Rescale updates by the AdaBelief rule: by how far gradients stray from their average.
 
@@ -48,6 +50,8 @@ def scale_by_belief(
       eps: :math:`\epsilon`, outside the root, at least 0.
       eps_root: :math:`\bar\epsilon`, added to the moment, at least 0.
       nesterov: as in `scale_by_adam`.
+      rectify: multiply the update by the factor :math:`r_t` of `scale_by_rectified_adam`, and return :math:`\hat m_t`
+        while there is none, in the first steps. The authors' releases from 0.1 do so by default.
 
     State:
       `ScaleByAdamState`, with :math:`s` as ``nu``: 8 bytes per float32 parameter, and a counter.
@@ -66,7 +70,8 @@ def scale_by_belief(
     def prepare(state: ScaleByAdamState) -> tuple[ScaleByAdamState, dict[str, Any]]:
         count = increment(state.count)
         mu_weight = complement_of_power(b1, count)
-        ratio = divide_by_root(eps, mu_weight=mu_weight, nu_weight=complement_of_power(b2, count))
+        ratio: Any = divide_by_root(eps, mu_weight=mu_weight, nu_weight=complement_of_power(b2, count))
+        ratio = rectified(ratio, b2, count, 5.0, 1 / mu_weight) if rectify else ratio
         return state._replace(count=count), {"ratio": ratio, "ahead": nesterov_weight(nesterov, b1, count, mu_weight)}
 
     def leaf(g: jax.Array, m: jax.Array, s: jax.Array, *, ratio: Any, ahead: Any) -> tuple[jax.Array, ...]:
@@ -88,11 +93,15 @@ def adabelief(
     eps_root: NonNegative = 1e-16,
     *,
     nesterov: bool = False,
+    rectify: bool = False,
+    weight_decay: NonNegative | None = None,
+    weight_decay_mask: Mask = None,
 ) -> GradientTransformation:
-    """AdaBelief: steps are long where gradients agree with their average.
+    r"""AdaBelief: steps are long where gradients agree with their average.
 
-    Composition: `scale_by_belief`, `scale_by_learning_rate`. The authors' later releases also rectify the rate, as
-    `radam` does, by default; that is not done here.
+    Composition: `scale_by_belief`, `scale_by_learning_rate`; with a weight decay, `add_decayed_weights` between them.
+
+    The authors' releases from 0.1 are ``adabelief(rate, rectify=True, weight_decay=0.0)``, with the decay decoupled.
 
     Args:
       learning_rate: at least 0.
@@ -101,6 +110,9 @@ def adabelief(
       eps: outside the root, at least 0. The authors advise 1e-8 for convolutional networks.
       eps_root: added to the second moment at every step, at least 0.
       nesterov: Nesterov's momentum.
+      rectify: rectify the rate, as `radam` does.
+      weight_decay: :math:`\lambda` of a decoupled decay, at least 0; None for none.
+      weight_decay_mask: the leaves to decay, as in `add_decayed_weights`.
 
     State:
       8 bytes per float32 parameter.
@@ -114,4 +126,9 @@ def adabelief(
       - Zhuang et al., AdaBelief optimizer: adapting stepsizes by the belief in observed gradients, 2020,
         arXiv:2010.07468.
     """
-    return chain(scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov), scale_by_learning_rate(learning_rate))
+    decay = [] if weight_decay is None else [add_decayed_weights(weight_decay, weight_decay_mask)]
+    return chain(
+        scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov, rectify=rectify),
+        *decay,
+        scale_by_learning_rate(learning_rate),
+    )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,21 +85,16 @@ def scale_by_rectified_adam(
     def prepare(state: ScaleByAdamState) -> tuple[ScaleByAdamState, dict[str, Any]]:
         count = increment(state.count)
         mu_weight = complement_of_power(b1, count)
-        tractable, r = _rectification(b2, count, threshold)
+        ratio = divide_by_root(eps, eps_root, mu_weight=mu_weight, nu_weight=complement_of_power(b2, count))
         return state._replace(count=count), {
-            "ratio": divide_by_root(eps, eps_root, mu_weight=mu_weight, nu_weight=complement_of_power(b2, count)),
+            "ratio": rectified(ratio, b2, count, threshold, 1 / mu_weight if below_threshold == "momentum" else 0.0),
             "ahead": nesterov_weight(nesterov, b1, count, mu_weight),
-            "tractable": tractable,
-            "r": r,
-            "fallback": 1 / mu_weight if below_threshold == "momentum" else 0.0,
         }
 
-    def leaf(
-        g: jax.Array, m: jax.Array, v: jax.Array, *, ratio: Any, ahead: Any, tractable: Any, r: Any, fallback: Any
-    ) -> tuple[jax.Array, ...]:
+    def leaf(g: jax.Array, m: jax.Array, v: jax.Array, *, ratio: Any, ahead: Any) -> tuple[jax.Array, ...]:
         m = moving_average(b1, m, g)
         v = moving_average_sq(b2, v, g)
-        return mean_gradient(b1, g, m, ahead) * jnp.where(tractable, ratio(r, v), fallback), m, v
+        return ratio(mean_gradient(b1, g, m, ahead), v), m, v
 
     return leafwise(leaf, state=ScaleByAdamState, init_leaf=moments(), prepare=prepare)
 
@@ -168,7 +163,7 @@ def rectification_schedule(b2: Decay = 0.999, threshold: AtLeastFour = 4.0) -> C
     Example:
       >>> import gradtx
       >>> [round(float(x), 3) for x in gradtx.rectification_schedule(0.99).sample(7)]
-      [0.0, 0.0, 0.0, 0.0, 0.051, 0.078, 0.1]
+      [0.0, 0.0, 0.0, 0.0, 0.054, 0.082, 0.104]
 
     References:
       - Liu et al., On the variance of the adaptive learning rate and beyond, 2020, arXiv:1908.03265.
@@ -210,6 +205,30 @@ def _one_minus_langevin(x: Any) -> jax.Array:
     # coth x - 1 = 2e / (1-e), e = exp(-2x), and not 2 / (exp(2x) - 1), which overflows when it is differentiated.
     e = jnp.exp(-2 * far)
     return jnp.where(small, 1 - langevin, 1 / far - 2 * e / (1 - e))
+
+
+class _Rectified(NamedTuple):
+    """A division as of `divide_by_root`, rectified.
+
+    Attributes:
+      ratio: the division.
+      tractable: whether the variance is.
+      r: the factor if it is.
+      fallback: by what m is multiplied if it is not.
+    """
+
+    ratio: Any
+    tractable: Any
+    r: Any
+    fallback: Any
+
+    def __call__(self, m: jax.Array, v: jax.Array) -> jax.Array:
+        return m * jnp.where(self.tractable, self.ratio(self.r, v), self.fallback)
+
+
+def rectified(ratio: Any, b2: Any, count: jax.Array, threshold: Any, fallback: Any) -> _Rectified:
+    """A division as of `divide_by_root`, rectified; where the variance is not tractable, m times the fallback."""
+    return _Rectified(ratio, *_rectification(b2, count, threshold), fallback)
 
 
 def _rectification(b2: Any, count: jax.Array, threshold: Any) -> tuple[jax.Array, jax.Array]:

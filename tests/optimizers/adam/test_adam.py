@@ -38,7 +38,12 @@ RULES = {
     "belief": (
         gradtx.scale_by_belief,
         references.Belief,
-        {"eps": st.sampled_from([1e-16, 1e-8]), "eps_root": st.sampled_from([1e-16, 1e-8, 0.0]), "nesterov": booleans},
+        {
+            "eps": st.sampled_from([1e-16, 1e-8]),
+            "eps_root": st.sampled_from([1e-16, 1e-8, 0.0]),
+            "nesterov": booleans,
+            "rectify": booleans,
+        },
     ),
     "yogi": (
         gradtx.scale_by_yogi,
