@@ -30,6 +30,23 @@ COMPOSITIONS = {
         gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16"),
         chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
     ),
+    "madgrad": (
+        gradtx.madgrad(0.5, 0.8, 0.25, 1e-3),
+        chain(gradtx.add_decayed_weights(0.25), gradtx.scale_by_madgrad(0.5, 0.8, 1e-3)),
+    ),
+    "came": (
+        gradtx.came(0.5, 0.8, 0.9, 0.95, 1e-3, 1e-5, 2.0, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_came(0.8, 0.9, 0.95, 1e-3, 1e-5, 2.0, "bfloat16"), DECAY, RATE),
+    ),
+    "prodigy": (
+        gradtx.prodigy(0.5, (0.8, 0.9), 0.7, 0.01, 0.1, 2.0, 0.25, True,
+                       weight_decay_mask="kernel", growth_rate=1.5, bias_correction=False),
+        chain(
+            gradtx.scale_by_prodigy(0.5, 0.8, 0.9, 0.7, 0.01, 0.1, 2.0, 0.25, True,
+                                    weight_decay_mask="kernel", growth_rate=1.5, bias_correction=False),
+            gradtx.scale(-1.0),
+        ),
+    ),
     "rprop": (
         gradtx.rprop(0.5, 0.4, 1.5, 0.01, 2.0),
         chain(gradtx.scale_by_rprop(0.5, 0.4, 1.5, 0.01, 2.0), gradtx.scale(-1.0)),
@@ -194,6 +211,7 @@ COMPOSITIONS = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "prodigy": (gradtx.prodigy(), chain(gradtx.scale_by_prodigy(), gradtx.scale(-1.0))),
     "lbfgs": (
         gradtx.lbfgs(),
         chain(
@@ -232,6 +250,8 @@ DEFAULTS = {
         chain(gradtx.scale_by_simplified_ademamix(), gradtx.add_decayed_weights(), RATE),
     ),
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
+    "madgrad": (gradtx.madgrad(0.5), chain(gradtx.add_decayed_weights(), gradtx.scale_by_madgrad(0.5))),
+    "came": (gradtx.came(0.5), chain(gradtx.scale_by_came(), gradtx.add_decayed_weights(), RATE)),
     "rprop": (gradtx.rprop(0.5), chain(gradtx.scale_by_rprop(0.5), gradtx.scale(-1.0))),
     "sm3": (gradtx.sm3(0.5), chain(gradtx.scale_by_sm3(), RATE)),
     "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),

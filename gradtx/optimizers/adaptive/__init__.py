@@ -3,6 +3,7 @@
 from gradtx.optimizers.adaptive.adadelta import ScaleByAdaDeltaState, adadelta, scale_by_adadelta
 from gradtx.optimizers.adaptive.adafactor import FactoredState, adafactor, scale_by_factored_rms
 from gradtx.optimizers.adaptive.adagrad import ScaleByRssState, adagrad, scale_by_rss
+from gradtx.optimizers.adaptive.came import ScaleByCameState, came, scale_by_came
 from gradtx.optimizers.adaptive.madgrad import MadgradState, madgrad, scale_by_madgrad
 from gradtx.optimizers.adaptive.rmsprop import (
     ScaleByRmsState,
@@ -18,6 +19,7 @@ __all__ = [
     "FactoredState",
     "MadgradState",
     "ScaleByAdaDeltaState",
+    "ScaleByCameState",
     "ScaleByRmsState",
     "ScaleByRpropState",
     "ScaleByRssState",
@@ -26,10 +28,12 @@ __all__ = [
     "adadelta",
     "adafactor",
     "adagrad",
+    "came",
     "madgrad",
     "rmsprop",
     "rprop",
     "scale_by_adadelta",
+    "scale_by_came",
     "scale_by_factored_rms",
     "scale_by_madgrad",
     "scale_by_rms",

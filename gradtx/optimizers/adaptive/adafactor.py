@@ -113,9 +113,7 @@ def scale_by_factored_rms(
         axes = factored_axes(p.shape, min_dim_size_to_factor) if factored else None
         if axes is None:
             return None, None, tree.zeros_accumulator(p, real=True)
-        # The sums are dropped; they lend their shardings.
-        v_row, v_col = (tree.zeros_accumulator(jnp.sum(p, axis=axis), real=True) for axis in axes)
-        return v_row, v_col, None
+        return *zero_means(p, axes), None
 
     def prepare(state: FactoredState) -> tuple[FactoredState, dict[str, Any]]:
         count = increment(state.count)
@@ -126,21 +124,13 @@ def scale_by_factored_rms(
         return state._replace(count=count), {"keep": keep, "weight": weight}
 
     def leaf(g: jax.Array, r: Any, c: Any, v: Any, *, keep: Any, weight: Any) -> tuple[Any, ...]:
-        # If squares overflowed, their mean would be infinite, and that by itself NaN.
-        largest = np.finfo(g.dtype).max / max(g.size, 1)
-        square = jnp.minimum(abs_sq(g) + epsilon, largest)
+        square = bounded_square(g, epsilon)
         if v is not None:
             v = keep * v + weight * square
             return divide_by_root(0.0)(g, v), None, None, v
-        largest_axis, second_axis = factored_axes(g.shape, min_dim_size_to_factor) or (0, 0)
-        r = keep * r + weight * jnp.mean(square, axis=largest_axis)
-        c = keep * c + weight * jnp.mean(square, axis=second_axis)
-        # Roots before products: where all gradients are zero, the square of epsilon would vanish.
-        mean = jnp.mean(r, axis=second_axis - (second_axis > largest_axis), keepdims=True)
-        by_row = safe_sqrt(mean) / one_for_zero(safe_sqrt(r))
-        by_column = 1 / one_for_zero(safe_sqrt(c))
-        u = g * jnp.expand_dims(by_row, largest_axis) * jnp.expand_dims(by_column, second_axis)
-        return u, r, c, None
+        axes = factored_axes(g.shape, min_dim_size_to_factor) or (0, 0)
+        r, c = next_means(r, c, square, axes, keep, weight)
+        return divide_by_means(g, r, c, axes), r, c, None
 
     return leafwise(leaf, state=FactoredState, init_leaf=init_leaf, prepare=prepare)
 
@@ -151,6 +141,38 @@ def factored_axes(shape: tuple[int, ...], min_size: int) -> tuple[int, int] | No
         return None
     *_, second, largest = sorted(range(len(shape)), key=shape.__getitem__)
     return None if shape[second] < min_size else (largest, second)
+
+
+def zero_means(p: jax.Array, axes: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Zeros for the means over either axis."""
+    # The sums are dropped; they lend their shardings.
+    r, c = (tree.zeros_accumulator(jnp.sum(p, axis=axis), real=True) for axis in axes)
+    return r, c
+
+
+def bounded_square(g: jax.Array, epsilon: Any) -> jax.Array:
+    r""":math:`|g|^2 + \epsilon`. If squares overflowed, their mean would be infinite, and that by itself NaN."""
+    largest = np.finfo(g.dtype).max / max(g.size, 1)
+    return jnp.minimum(abs_sq(g) + epsilon, largest)
+
+
+def next_means(
+    r: jax.Array, c: jax.Array, square: jax.Array, axes: tuple[int, int], keep: Any, weight: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The moving means over either axis, after some more squares."""
+    r = keep * r + weight * jnp.mean(square, axis=axes[0])
+    c = keep * c + weight * jnp.mean(square, axis=axes[1])
+    return r, c
+
+
+def divide_by_means(x: jax.Array, r: jax.Array, c: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """An array over the root of the product of the means over either axis."""
+    largest_axis, second_axis = axes
+    # Roots before products: where all gradients are zero, the square of epsilon would vanish.
+    mean = jnp.mean(r, axis=second_axis - (second_axis > largest_axis), keepdims=True)
+    by_row = safe_sqrt(mean) / one_for_zero(safe_sqrt(r))
+    by_column = 1 / one_for_zero(safe_sqrt(c))
+    return x * jnp.expand_dims(by_row, largest_axis) * jnp.expand_dims(by_column, second_axis)
 
 
 @optimizer
