@@ -30,7 +30,6 @@ OTHER: dict[str, tuple[str, str]] = {
     "add_noise": ("add_noise", "a new `key` with each update"),
     "adan": ("adan", "differences weigh `b2`, as in the authors' code; Optax's `1 - b2`"),
     "amsgrad": ("amsgrad", "`bias_correction` names one of three conventions"),
-    "apply_every": ("accumulate", "a mean, not a sum: multiply the rate by `k`"),
     "apply_if_finite": ("apply_if_finite", "the result is looked at too, not only the gradients"),
     "centralize": ("centralize", "the last axis numbers the outputs, as in JAX's kernels; Optax takes the first"),
     "clip_by_global_norm": ("clip_by_global_norm", 'global inside `partition` too, unless `scope="group"`'),
@@ -38,10 +37,9 @@ OTHER: dict[str, tuple[str, str]] = {
     "conditionally_transform": ("conditionally_transform", "the condition gets the extras it has parameters for"),
     "inject_hyperparams": ("inject_hyperparams", "writes `tunable(factory(...))`; schedules need no injection"),
     "inject_stateful_hyperparams": ("tunable", "every number takes a schedule, a stateful one too"),
-    "incremental_update": ("ema_params", "a wrapper, with `averaged_params(state)`"),
     "lbfgs": ("lbfgs", "pairs without curvature are not kept; the first step has length 1"),
     "lookahead": ("lookahead", "ordinary params; `lookahead_params(state)` are the slow ones"),
-    "measure_with_ema": ("monitor", "norms and ratios by group"),
+    "measure_with_ema": ("measure_with_ema", "a member of a chain, not an entry of `monitor`"),
     "microbatch": ("build_step", "`accumulate=k`"),
     "monitor": ("monitor", "it knows what to measure, by groups of leaves"),
     "nadamw": ("adamw", "`nesterov=True`"),
@@ -63,12 +61,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "scale_by_sm3": ("scale_by_sm3", "scalars and complex numbers too"),
     "sm3": ("sm3", "scalars and complex numbers too; `momentum=None` keeps none"),
     "scale_by_zoom_linesearch": ("scale_by_zoom_linesearch", "`stepsize_precision` is relative"),
-    "selective_transform": ("masked", 'the mask the other way round, and `unselected="freeze"`'),
-    "skip_large_updates": ("skip_large_updates", "a wrapper, not a predicate of `MultiSteps`"),
-    "skip_not_finite": ("apply_if_finite", "a wrapper, not a predicate of `MultiSteps`"),
-    "snapshot": ("monitor", "norms and ratios by group"),
-    "stateless": ("from_functions", "`from_functions(lambda params: (), lambda g, state, params=None: (f(g), state))`"),
-    "stateless_with_tree_map": ("leafwise", "`leafwise(f)`, in a factory under `@transformation`"),
+    "skip_large_updates": ("skip_large_updates", "a wrapper; `skip_if(accumulate(...), predicate)` takes Optax's"),
     "with_extra_args_support": (
         "from_functions",
         "not needed: `chain` hands on the extras a member has parameters for",
@@ -83,11 +76,14 @@ OTHER: dict[str, tuple[str, str]] = {
     ),
     "contrib.scale_by_acprop": ("scale_by_acprop", "the first gradient of an element after zeros makes no huge step"),
     "contrib.sam": ("sam", "one update is one step; `build_step` gives it its second gradient"),
+    "contrib.schedule_free": ("schedule_free", "weights by the rate of the same step, not of the next"),
+    "contrib.schedule_free_adamw": ("schedule_free_adamw", "the authors' warm-up, whose first step is not 0"),
+    "contrib.schedule_free_sgd": ("schedule_free_sgd", "the authors' warm-up, whose first step is not 0"),
     "contrib.sophia": ("sophia", "an estimate is used at the step that makes it"),
 }
 """By Optax's name: the name here, and what is different about it."""
 
-INTERNAL = {"init_empty_state", "optimistic_adam_v2", "periodic_update", "value_and_grad_from_state"}
+INTERNAL = {"init_empty_state", "optimistic_adam_v2", "value_and_grad_from_state"}
 """Not transformations, and aliases."""
 
 

@@ -45,11 +45,6 @@ def test_other_names_are_there() -> None:
 
 REPLACED: dict[str, tuple[Any, Any]] = {
     "nadamw": (lambda: optax.nadamw(0.1), "adamw(0.1, nesterov=True)"),
-    "apply_every": (lambda: optax.chain(optax.apply_every(2), optax.sgd(0.1)), "accumulate(sgd(0.2), 2)"),
-    "selective_transform": (
-        lambda: optax.selective_transform(optax.sgd(0.1), freeze_mask={"a": True, "b": False}),
-        "masked(sgd(0.1), {'a': False, 'b': True}, unselected='freeze')",
-    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from gradtx.combinators.chain import chain, named_chain
 from gradtx.combinators.conditional import ConditionalState, conditionally_mask, conditionally_transform
-from gradtx.combinators.mask import MaskedState, freeze, masked
+from gradtx.combinators.mask import MaskedState, freeze, masked, selective_transform
 from gradtx.combinators.partition import PartitionState, multi_transform, partition
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "multi_transform",
     "named_chain",
     "partition",
+    "selective_transform",
 ]

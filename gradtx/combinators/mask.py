@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import operator
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from gradtx import tree
@@ -101,6 +103,39 @@ def _in_masked_state(form: Leafwise) -> Leafwise:
         merge=lambda state, outline, rows: MaskedState(form.merge(state.inner_state, outline, rows)),
         state_type=MaskedState,
     )
+
+
+@transformation
+def selective_transform(optimizer: GradientTransformation, *, freeze_mask: Mask) -> GradientTransformation:
+    """An optimizer of all leaves but the selected ones, which stay, and for which it keeps no state.
+
+    It is ``masked(optimizer, mask, unselected="freeze")`` with the mask the other way round.
+
+    Args:
+      optimizer: the optimizer of the other leaves.
+      freeze_mask: the leaves to freeze, True at each: as in `masked`.
+
+    State:
+      `MaskedState` around the state of the optimizer.
+
+    Raises:
+      TreeMismatchError: the mask is not a prefix of the tree.
+      ArgumentTypeError: a leaf of the mask is not a boolean.
+      ArgumentValueError: the mask's globs match no leaf of the params.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.selective_transform(gradtx.sgd(1.0), freeze_mask="embed*")
+      >>> grads = {"embed": jnp.ones(2), "head": jnp.ones(1)}
+      >>> updates, _ = tx.update(grads, tx.init(grads))
+      >>> updates["embed"], updates["head"]
+      (Array([0., 0.], dtype=float32), Array([-1.], dtype=float32))
+    """
+
+    def trained(whole: Any) -> Any:
+        return jax.tree.map(operator.not_, tree.require_matches(freeze_mask, whole))
+
+    return masked(optimizer, trained, unselected="freeze")
 
 
 @transformation

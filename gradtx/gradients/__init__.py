@@ -9,13 +9,19 @@ from gradtx.gradients.clipping import (
     clip,
     clip_by_block_rms,
     clip_by_global_norm,
+    unitwise_clip,
+    unitwise_norm,
 )
 from gradtx.gradients.measure import MeasureWithEmaState, SnapshotState, measure_with_ema, snapshot
 from gradtx.gradients.monitor import MonitorState, monitor
 from gradtx.gradients.noise import AddNoiseState, add_noise
 from gradtx.gradients.normalize import normalize, normalize_by_update_norm
 from gradtx.gradients.plateau import reduce_on_plateau
-from gradtx.gradients.privacy import differentially_private_aggregate, per_example_global_norm_clip
+from gradtx.gradients.privacy import (
+    differentially_private_aggregate,
+    per_example_global_norm_clip,
+    per_example_layer_norm_clip,
+)
 from gradtx.gradients.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.gradients.stateless import stateless, stateless_with_tree_map
 from gradtx.gradients.weight_decay import add_decayed_weights
@@ -44,6 +50,7 @@ __all__ = [
     "normalize",
     "normalize_by_update_norm",
     "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
     "reduce_on_plateau",
     "scale",
     "scale_by_learning_rate",
@@ -54,5 +61,7 @@ __all__ = [
     "snapshot",
     "stateless",
     "stateless_with_tree_map",
+    "unitwise_clip",
+    "unitwise_norm",
     "zero_nans",
 ]

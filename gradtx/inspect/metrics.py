@@ -65,7 +65,7 @@ def _entries(node: Any, place: str) -> Iterator[Entry]:
         if child is node or key in leaf_fields(node_type):
             continue
         if key in by_name:
-            yield from ((place, f"{owner}/{key}/{name}", value) for name, value in child.items())
+            yield from ((place, f"{owner}/{key}/{name}", value) for name, value in child.items() if _scalar(value))
         elif is_named_tuple(node) and _scalar(child):
             yield place, f"{owner}/{key}", child
         else:

@@ -14,12 +14,20 @@ from gradtx.wrappers.hyperparams import (
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
 from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
 from gradtx.wrappers.runge_kutta import heun, ralston, rk4, runge_kutta
+from gradtx.wrappers.schedule_free import (
+    AverageIteratesState,
+    average_iterates,
+    schedule_free,
+    schedule_free_eval_params,
+)
 from gradtx.wrappers.sharpness import SharpnessAwareState, adaptive_sharpness_aware, asam, sam, sharpness_aware
-from gradtx.wrappers.skip import SkipIfState, SkipLargeUpdatesState, skip_if, skip_large_updates
+from gradtx.wrappers.skip import SkipIfState, SkipLargeUpdatesState, skip_if, skip_large_updates, skip_not_finite
+from gradtx.wrappers.targets import incremental_update, periodic_update
 
 __all__ = [
     "AccumulateState",
     "ApplyIfFiniteState",
+    "AverageIteratesState",
     "EmaParamsState",
     "ExtragradientState",
     "LookaheadState",
@@ -32,23 +40,29 @@ __all__ = [
     "adaptive_sharpness_aware",
     "apply_if_finite",
     "asam",
+    "average_iterates",
     "averaged_params",
     "ema_params",
     "extragradient",
     "get_hyperparams",
     "heun",
+    "incremental_update",
     "inject_hyperparams",
     "lookahead",
     "lookahead_params",
+    "periodic_update",
     "ralston",
     "reset_state",
     "rk4",
     "runge_kutta",
     "sam",
+    "schedule_free",
+    "schedule_free_eval_params",
     "set_hyperparams",
     "sharpness_aware",
     "skip_if",
     "skip_large_updates",
+    "skip_not_finite",
     "tunable",
     "with_state_reset",
 ]

@@ -1,5 +1,6 @@
 """Guards that skip an update rather than let it spoil parameters and state: by a predicate, or by the update's norm."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
+from gradtx.tree.paths import is_inert
 from gradtx.typing import AtLeastOne, Count, Decay, NonNegative, Params, State, Updates
 
 _Run = Callable[[], tuple[Updates, State]]
@@ -52,6 +54,9 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
       inner: the transformation to guard.
       predicate: ``predicate(updates, params, **extra) -> bool []``, called with the updates as they arrive, the
         params (``None`` if none were passed) and the extras it has parameters for; it is traced. It has no text.
+        One of Optax's ``MultiSteps``, ``predicate(updates, gradient_step, params) -> (bool [], info)``, will do: it is
+        known by its argument ``gradient_step``, which is that of an `accumulate` inside, or ``None``; the second
+        result is not kept.
 
     State:
       `SkipIfState`: a counter, and the inner state.
@@ -68,7 +73,7 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
       Array([0.], dtype=float32)
     """
     require_function(predicate, "predicate", "updates", "params")
-    holds = accepting_extras(predicate)
+    holds = _as_predicate(predicate)
 
     def init(params: Params) -> SkipIfState:
         return SkipIfState(zero_count(), inner.init(params))
@@ -76,13 +81,33 @@ def skip_if(inner: GradientTransformation, predicate: Callable[..., Any]) -> Pai
     def update(
         updates: Updates, state: SkipIfState, params: Params | None = None, **extra: Any
     ) -> tuple[Updates, State]:
-        skip = as_boolean(holds(updates, params, **extra), "predicate")
+        skip = as_boolean(holds(updates, state.inner_state, params, extra), "predicate")
         run = lambda: inner.update(updates, state.inner_state, params, **extra)  # noqa: E731
         zeros = lambda: zero_updates(run, updates, params)  # noqa: E731
         changed, inner_state = update_unless(skip, run, zeros, state.inner_state)
         return changed, SkipIfState(jnp.where(skip, increment(state.skipped), state.skipped), inner_state)
 
     return init, update
+
+
+def _as_predicate(predicate: Callable[..., Any]) -> Callable[[Updates, State, Params | None, dict[str, Any]], Any]:
+    """The predicate as a function of the updates, the inner state, the params and the extras."""
+    if not _is_optaxs(predicate):
+        plain = accepting_extras(predicate)
+        return lambda updates, _state, params, extra: plain(updates, params, **extra)
+
+    def holds(updates: Updates, state: State, params: Params | None, extra: dict[str, Any]) -> Any:
+        found = tree.get_all_fields(state, "gradient_step")
+        return predicate(updates, found[0][1] if found else None, params)[0]
+
+    return holds
+
+
+def _is_optaxs(predicate: Callable[..., Any]) -> bool:
+    try:
+        return "gradient_step" in inspect.signature(predicate).parameters
+    except (TypeError, ValueError):  # a callable without a signature
+        return False
 
 
 class SkipLargeUpdatesState(NamedTuple):
@@ -165,3 +190,36 @@ def skip_large_updates(
         )
 
     return init, update
+
+
+def skip_not_finite(
+    updates: Updates, gradient_step: Any, params: Params | None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Whether an update has a NaN or an infinity, and how many: a predicate in the form Optax's ``MultiSteps`` takes.
+
+    Here, `skip_if` takes it, and Optax's others: ``skip_if(accumulate(tx, 4), skip_not_finite)`` leaves out of the mean
+    what is not finite.
+    To look at the result of `tx` as well, use `apply_if_finite`.
+
+    Args:
+      updates: the updates.
+      gradient_step: not used.
+      params: not used.
+
+    Returns:
+      Whether to skip, bool []; and that again as ``"should_skip"``, beside ``"num_not_finite"``, int32 [].
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.skip_if(gradtx.accumulate(gradtx.sgd(1.0), 2), gradtx.skip_not_finite)
+      >>> state = tx.init(jnp.zeros(1))
+      >>> for g in [1.0, jnp.nan, 3.0]:
+      ...     updates, state = tx.update(jnp.array([g]), state)
+      ...     print(updates)
+      [0.]
+      [0.]
+      [-2.]
+    """
+    leaves = [x for x in jax.tree.leaves(updates) if not is_inert(x)]
+    count = sum((jnp.sum(~jnp.isfinite(x), dtype=jnp.int32) for x in leaves), start=jnp.zeros((), jnp.int32))
+    return count > 0, {"should_skip": count > 0, "num_not_finite": count}

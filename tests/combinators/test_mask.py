@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gradtx
@@ -217,3 +218,28 @@ def test_a_typo_in_what_to_freeze():
         "gradtx.freeze: expected a glob that is the first to match some leaf of 'dense/bias', 'dense/kernel', "
         "'none', got '*/kernal'"
     )
+
+
+# --- the mask the other way round -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen", [{"a": True, "b": False}, True, False], ids=["tree", "all", "none"])
+def test_selective_transform_equals_optaxs(frozen):
+    params = {"a": jnp.array([4.0, -3.0]), "b": jnp.array([1.0])}
+    whole = frozen if isinstance(frozen, dict) else dict.fromkeys(params, frozen)
+    ours = gradtx.selective_transform(gradtx.adam(0.1), freeze_mask=frozen)
+    theirs = optax.selective_transform(optax.adam(0.1), freeze_mask=whole)
+    state, other = ours.init(params), theirs.init(params)
+    for _ in range(3):
+        updates, state = ours.update(params, state, params)
+        expected, other = theirs.update(params, other, params)
+        chex.assert_trees_all_close(updates, expected, rtol=1e-5)
+    kept = {k: isinstance(x, gradtx.MaskedNode) for k, x in gradtx.tree.get_field(state, "mu").items()}
+    assert kept == whole
+
+
+def test_selective_transform_takes_globs_and_has_text():
+    tx = gradtx.selective_transform(gradtx.sgd(0.1), freeze_mask="embed*")
+    assert gradtx.parse(repr(tx)) == tx
+    with pytest.raises(gradtx.errors.ArgumentValueError, match=r"match some leaf of 'head', got 'embed\*'"):
+        tx.init({"head": jnp.ones(1)})

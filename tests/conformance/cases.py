@@ -141,7 +141,7 @@ VARIANTS: dict[str, Any] = {
     "rprop+bounded": gradtx.rprop(0.1, 0.7, 1.5, 0.05, 0.2),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
-    "schedule_free_adamw+warmup": gradtx.schedule_free_adamw(0.1, 4, weight_decay=0.1, state_dtype="bfloat16"),
+    "schedule_free_adamw+warmup": gradtx.schedule_free_adamw(0.1, 4, b1=0.7),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
     "scale_by_sm3+forgetting": gradtx.scale_by_sm3(b1=None, b2=0.9),
@@ -162,8 +162,8 @@ VARIANTS: dict[str, Any] = {
 EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 """Factories whose transformations take the gradient of each example."""
 
-SIGNED = ("scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
-"""Factories whose transformations take a step to be scaled, sign and all: a direction of descent."""
+SIGNED = ("average_iterates", "scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
+"""Factories whose transformations take a step, sign and all: a direction of descent."""
 
 
 def make(name: str, factory: Any) -> Any:

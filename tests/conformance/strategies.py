@@ -54,6 +54,8 @@ def members(draw: Any, depth: int) -> Any:
     changes = {a.name: draw(numbers(a)) for a in chosen}
     if made.factory.name == "freeze":  # a glob would have to match in every group of a partition
         changes["mask"] = draw(st.sampled_from([True, False, _large]))
+    if made.factory.name == "selective_transform":
+        changes["freeze_mask"] = draw(st.sampled_from([True, False, _large]))
     if made.factory.name == "clip_by_global_norm":  # that of a tree must see the updates as they came to a partition
         changes["scope"] = "group"
     if made.factory.name == "scale_by_schedule":

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gradtx
@@ -218,3 +219,49 @@ def test_what_is_skipped_is_zero_in_the_shape_of_the_result(guard, compiled, pas
     chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, PARAMS))
     chex.assert_trees_all_equal_shapes(update(good, state)[0], PARAMS)
     assert all(bool(jnp.any(u != 0)) for u in jax.tree.leaves(update(good, state)[0]))
+
+
+# --- predicates of Optax's MultiSteps ---------------------------------------------------------------------------------
+
+
+def steps_of(tx, gradients):
+    state, results = tx.init(PARAMS), []
+    for g in gradients:
+        updates, state = tx.update(g, state, PARAMS)
+        results.append(updates)
+    return results
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        gradtx.skip_not_finite,
+        optax.skip_not_finite,
+        functools.partial(optax.skip_large_updates, max_squared_norm=4.5),
+        lambda updates, gradient_step, params: (updates["b"] * gradient_step > 1.5, ()),
+    ],
+    ids=["ours", "finite", "large", "of_the_step"],
+)
+def test_a_predicate_of_multi_steps_skips_what_it_does_there(predicate):
+    gradients = [{"a": jnp.array([0.5, -0.5 * k]), "b": jnp.array(1.0 * (k % 3))} for k in range(12)]
+    gradients[4] = BAD
+    ours = steps_of(gradtx.skip_if(gradtx.accumulate(gradtx.sgd(0.1), 2), predicate), gradients)
+    theirs = steps_of(optax.MultiSteps(optax.sgd(0.1), 2, should_skip_update_fn=predicate), gradients)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-6)
+    assert any(np.any(u["a"]) for u in ours)
+
+
+def test_what_is_not_finite_is_counted_as_by_optax():
+    tree = {"a": jnp.array([jnp.nan, 1.0, -jnp.inf]), "b": jnp.array(1 + jnp.inf * 1j), "c": jnp.zeros((0, 2))}
+    for given in (tree, GOOD):
+        ours, theirs = gradtx.skip_not_finite(given, 0, None), optax.skip_not_finite(given, 0, None)
+        chex.assert_trees_all_equal(ours, theirs)
+    absent = {"a": None, "b": np.zeros(2, jax.dtypes.float0)}
+    assert not gradtx.skip_not_finite(absent, 0, None)[0]
+
+
+def test_a_predicate_of_multi_steps_gets_no_step_where_none_is_counted():
+    seen = []
+    tx = gradtx.skip_if(gradtx.sgd(0.1), lambda u, gradient_step, params: (seen.append(gradient_step) or False, ()))
+    steps_of(tx, [GOOD])
+    assert seen == [None]
