@@ -176,7 +176,11 @@ WORDS: dict[str, Callable[..., str]] = {
         init_value, boundaries_and_scales, interpolate_type
     ),
     "plateau_schedule": _plateau,
+    "polynomial_average_decay": lambda power: f"rising from 0 to 1: step k weighs about k^{number(power)}",
     "polynomial_schedule": _polynomial,
+    "rectification_schedule": lambda b2, threshold: (
+        f"0, then rising to 1: Adam's rectification for b2 {number(b2)} from {number(threshold)}"
+    ),
     "sgdr_schedule": _sgdr,
     "subtract_schedules": _operation("-"),
     "warmup_constant_schedule": _warmup,

@@ -127,6 +127,7 @@ VARIANTS: dict[str, Any] = {
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
+    "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "prodigy+everything": gradtx.prodigy(

@@ -1,7 +1,7 @@
 """Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
 
 from gradtx.optimizers.adam.acprop import acprop, scale_by_acprop
-from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, nadam, scale_by_adam
+from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
@@ -9,6 +9,7 @@ from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.laprop import laprop, scale_by_laprop
+from gradtx.optimizers.adam.nadam import ScaleByNadamState, nadam, scale_by_nadam
 from gradtx.optimizers.adam.radam import radam, rectification_schedule, scale_by_radam, scale_by_rectified_adam
 from gradtx.optimizers.adam.ranger import ranger
 from gradtx.optimizers.adam.schedule_free import schedule_free_adamw, schedule_free_radam, schedule_free_sgd
@@ -21,6 +22,7 @@ __all__ = [
     "ScaleByAdanState",
     "ScaleByAdemamixState",
     "ScaleByAmsgradState",
+    "ScaleByNadamState",
     "acprop",
     "adabelief",
     "adam",
@@ -45,6 +47,7 @@ __all__ = [
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_laprop",
+    "scale_by_nadam",
     "scale_by_radam",
     "scale_by_rectified_adam",
     "scale_by_simplified_ademamix",
