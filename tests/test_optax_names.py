@@ -28,7 +28,7 @@ def test_every_name_is_in_one_list() -> None:
     same, other, missing = re.split(r"\*\*(?:Another name|Missing)", page())
     names = [re.findall(r"`([\w.]+)`", same), re.findall(r"^\| `([\w.]+)`", other, re.MULTILINE)]
     names.append(re.findall(r"`([\w.]+)`", missing.partition("\n")[2]))
-    assert [len(x) > 20 for x in names] == [True, True, True]
+    assert all(len(x) > 20 for x in names[:2]), "the first two are long lists; the last one becomes shorter"
     together = [name for part in names for name in part]
     assert len(together) == len(set(together))
     if optax.__version__ == VERSION:

@@ -106,7 +106,7 @@ def _in_masked_state(form: Leafwise) -> Leafwise:
 
 
 @transformation
-def selective_transform(optimizer: GradientTransformation, *, freeze_mask: Mask) -> GradientTransformation:
+def selective_transform(optimizer: GradientTransformation, *, freeze_mask: Mask) -> Form:
     """An optimizer of all leaves but the selected ones, which stay, and for which it keeps no state.
 
     It is ``masked(optimizer, mask, unselected="freeze")`` with the mask the other way round.
@@ -135,7 +135,7 @@ def selective_transform(optimizer: GradientTransformation, *, freeze_mask: Mask)
     def trained(whole: Any) -> Any:
         return jax.tree.map(operator.not_, tree.require_matches(freeze_mask, whole))
 
-    return masked(optimizer, trained, unselected="freeze")
+    return masked(optimizer, trained, unselected="freeze").form
 
 
 @transformation
