@@ -12,6 +12,7 @@ ELSEWHERE = {
         [
             "acprop",
             "adafactor",
+            "adam_mini",
             "adamax",
             "adamaxw",
             "adan",
@@ -40,6 +41,7 @@ ELSEWHERE = {
     "lbfgs": "it is for functions that stay the same from step to step, and its steps cost several of the others'",
     "optimistic_adam": "it is for games",
     "optimistic_gradient_descent": "it is for games",
+    "dadapt_adamw": "it finds its learning rate by itself",
     "prodigy": "it finds its learning rate by itself",
     "polyak_sgd": "it has no learning rate to be given or scheduled",
     "sophia": "its steps cost several of the others'",

@@ -17,6 +17,7 @@ import numpy as np
 import gradtx
 
 ARGUMENTS: dict[str, Any] = {
+    "blocks": {"*kernel": -1},
     "learning_rate": 0.1,
     "decay": 0.9,
     "step_size": 0.1,
@@ -79,6 +80,7 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
+    "muon": {"learning_rate": 0.1, "matrices": {"*kernel": "in out", "*": False}},
     "scale": {"step_size": -0.1},
     "scale_by_came": {"b3": 0.99},
     "stateless": {"f": lambda updates, params: gradtx.tree.map_leaves(lambda g: -0.1 * g, updates)},
@@ -126,10 +128,16 @@ VARIANTS: dict[str, Any] = {
     ),
     "lookahead+reset": gradtx.lookahead(gradtx.sgd(0.1, momentum=0.9), 3, momentum="reset"),
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
+    "momo+adapted": gradtx.momo(0.1, lower_bound=-1.0, weight_decay=0.1, adapt_lower_bound=True),
+    "momo_adam+adapted": gradtx.momo_adam(0.1, weight_decay=0.1, adapt_lower_bound=True),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
+    "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, method="polar_express", adaptive=True),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
+    "dadapt_adamw+everything": gradtx.dadapt_adamw(
+        estim_lr0=0.1, weight_decay=0.1, mask="*kernel", growth_rate=1.1, bias_correction=False
+    ),
     "prodigy+everything": gradtx.prodigy(
         estim_lr0=0.1,
         weight_decay=0.1,
@@ -142,6 +150,7 @@ VARIANTS: dict[str, Any] = {
     "rprop+bounded": gradtx.rprop(0.1, 0.7, 1.5, 0.05, 0.2),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
+    "cautious+xi": gradtx.cautious(gradtx.adam(0.1), xi=gradtx.linear_schedule(0.0, 1.0, 5)),
     "schedule_free_adamw+warmup": gradtx.schedule_free_adamw(0.1, 4, b1=0.7),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
@@ -155,6 +164,7 @@ VARIANTS: dict[str, Any] = {
     "with_state_reset+everything": gradtx.with_state_reset(gradtx.adam(0.1), "*", lambda step: step == 3),
     "scale_by_backtracking_linesearch+store_grad": gradtx.scale_by_backtracking_linesearch(10, store_grad=True),
     "scale_by_lbfgs+identity": gradtx.scale_by_lbfgs(memory_size=2, scale_init_precond=False),
+    "scale_by_dog+learning_rate": gradtx.scale_by_dog("learning_rate", 0.01),
     "scale_by_polyak+positive": gradtx.scale_by_polyak(f_min=0.5, variant="sps+"),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
@@ -162,6 +172,9 @@ VARIANTS: dict[str, Any] = {
 
 EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 """Factories whose transformations take the gradient of each example."""
+
+OF_MATRICES = ("orthogonalize_updates", "scale_by_muon", "scale_by_shape")
+"""Factories whose transformations take matrices alone; the laws give them those of a tree."""
 
 SIGNED = ("average_iterates", "scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
 """Factories whose transformations take a step, sign and all: a direction of descent."""
@@ -179,9 +192,18 @@ def make(name: str, factory: Any) -> Any:
 
 REGISTRY = {name: f for name, f in gradtx.registry().items() if f.function.__module__.startswith("gradtx.")}
 SCHEDULES = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind == "schedule"}
-TRANSFORMATIONS = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind != "schedule"}
-TRANSFORMATIONS |= VARIANTS
-VALUES = TRANSFORMATIONS | SCHEDULES
+MADE = {name: make(name, factory) for name, factory in REGISTRY.items() if factory.kind != "schedule"} | VARIANTS
+VALUES = MADE | SCHEDULES
+
+
+def are_matrices(tree: Any) -> Any:
+    """The mask of a tree's matrices."""
+    return jax.tree.map(lambda x: np.ndim(x) == 2, tree)
+
+
+TRANSFORMATIONS = {
+    name: gradtx.masked(tx, are_matrices) if name.partition("+")[0] in OF_MATRICES else tx for name, tx in MADE.items()
+}
 CASES = TRANSFORMATIONS | {name: gradtx.scale_by_schedule(schedule) for name, schedule in SCHEDULES.items()}
 """What the laws run over: every transformation, and every schedule as a step size."""
 

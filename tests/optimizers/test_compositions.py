@@ -38,6 +38,14 @@ COMPOSITIONS = {
         gradtx.came(0.5, 0.8, 0.9, 0.95, 1e-3, 1e-5, 2.0, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_came(0.8, 0.9, 0.95, 1e-3, 1e-5, 2.0, "bfloat16"), DECAY, RATE),
     ),
+    "dadapt_adamw": (
+        gradtx.dadapt_adamw(0.5, (0.8, 0.9), 0.01, 0.1, 0.25, mask="kernel", growth_rate=1.5, bias_correction=False),
+        chain(
+            gradtx.scale_by_dadapt_adam(0.5, 0.8, 0.9, 0.01, 0.1, 0.25,
+                                        mask="kernel", growth_rate=1.5, bias_correction=False),
+            gradtx.scale(-1.0),
+        ),
+    ),
     "prodigy": (
         gradtx.prodigy(0.5, (0.8, 0.9), 0.7, 0.01, 0.1, 2.0, 0.25, True,
                        weight_decay_mask="kernel", growth_rate=1.5, bias_correction=False),
@@ -46,6 +54,14 @@ COMPOSITIONS = {
                                     weight_decay_mask="kernel", growth_rate=1.5, bias_correction=False),
             gradtx.scale(-1.0),
         ),
+    ),
+    "nadam, growing": (
+        gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16", momentum_decay=0.5),
+        chain(gradtx.scale_by_nadam(**MOMENTS, mu_dtype="bfloat16", momentum_decay=0.5), RATE),
+    ),
+    "adam_mini": (
+        gradtx.adam_mini(0.5, {"kernel": 0}, **MOMENTS, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel"),
+        chain(gradtx.scale_by_adam_mini({"kernel": 0}, **MOMENTS, mu_dtype="bfloat16"), DECAY, RATE),
     ),
     "rprop": (
         gradtx.rprop(0.5, 0.4, 1.5, 0.01, 2.0),
@@ -211,6 +227,7 @@ COMPOSITIONS = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "dadapt_adamw": (gradtx.dadapt_adamw(), chain(gradtx.scale_by_dadapt_adam(), gradtx.scale(-1.0))),
     "prodigy": (gradtx.prodigy(), chain(gradtx.scale_by_prodigy(), gradtx.scale(-1.0))),
     "lbfgs": (
         gradtx.lbfgs(),
@@ -252,6 +269,10 @@ DEFAULTS = {
     "nadam": (gradtx.nadam(0.5), chain(gradtx.scale_by_adam(nesterov=True), RATE)),
     "madgrad": (gradtx.madgrad(0.5), chain(gradtx.add_decayed_weights(), gradtx.scale_by_madgrad(0.5))),
     "came": (gradtx.came(0.5), chain(gradtx.scale_by_came(), gradtx.add_decayed_weights(), RATE)),
+    "adam_mini": (
+        gradtx.adam_mini(0.5, {"kernel": 0}),
+        chain(gradtx.scale_by_adam_mini({"kernel": 0}), gradtx.add_decayed_weights(), RATE),
+    ),
     "rprop": (gradtx.rprop(0.5), chain(gradtx.scale_by_rprop(0.5), gradtx.scale(-1.0))),
     "sm3": (gradtx.sm3(0.5), chain(gradtx.scale_by_sm3(), RATE)),
     "adamax": (gradtx.adamax(0.5), chain(gradtx.scale_by_adamax(), RATE)),
