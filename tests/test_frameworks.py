@@ -31,6 +31,7 @@ def rows(name: str) -> list[tuple[str, str, bool]]:
 
 
 ROUNDING = {
+    "NAdam(lr=0.1)": 1e-8,
     "RAdam(lr=0.1)": 1e-8,
     "Adam(learning_rate=0.1)": 1e-6,
     "AdamW(learning_rate=0.1)": 1e-6,

@@ -87,6 +87,14 @@ ELEMENTWISE = {
         (0.890000002, 0.865294723, 0.831869009, 0.734057469),
     ),
     "nadam (Optax)": (lambda: gradtx.nadam(0.1), (0.852631582, 0.878847733, 0.833465592, 0.724645647)),
+    "nadam (torch)": (
+        lambda: gradtx.nadam(0.1, momentum_decay=0.004),
+        (0.894354824, 0.942730823, 0.904304326, 0.810012958),
+    ),
+    "nadam (Keras)": (
+        lambda: gradtx.nadam(0.1, eps=1e-7, momentum_decay=1.0),
+        (0.893721241, 0.940122352, 0.903339081, 0.818078543),
+    ),
     "radam (Optax)": (lambda: gradtx.radam(0.1), (0.950000000, 0.942105263, 0.929743640, 0.916935623)),
     "radam (torch)": (
         lambda: gradtx.radam(0.1, eps=before_correction(1e-8)),

@@ -83,9 +83,8 @@ def _adamw(given: dict[str, Any], notes: Notes) -> Transformation:
 
 
 def _nadam(given: dict[str, Any], notes: Notes) -> Transformation:
-    notes.append(EPS_BEFORE)
-    notes.append("Keras lets the momentum grow over the first steps; here it is b1 throughout")
-    return gradtx.nadam(given["learning_rate"], **_moments(given))
+    notes.append("momentum_decay=1.0 is how fast Keras lets the momentum grow; without it, it is b1 throughout")
+    return gradtx.nadam(given["learning_rate"], **_moments(given), momentum_decay=1.0)
 
 
 def _adamax(given: dict[str, Any], notes: Notes) -> Transformation:

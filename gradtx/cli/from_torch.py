@@ -100,10 +100,9 @@ def _adamw(given: dict[str, Any], notes: Notes) -> Transformation:
 
 
 def _nadam(given: dict[str, Any], notes: Notes) -> Transformation:
-    notes.append(
-        "momentum_decay has no counterpart: torch lets the momentum grow over the first steps, here it is b1 throughout"
-    )
-    return _adam_like(gradtx.nadam(given["lr"], **_betas(given)), given, notes)
+    notes.append(f"{EPS_OUTSIDE}; without momentum_decay, the momentum is b1 from the first step on")
+    nadam = gradtx.nadam(given["lr"], **_betas(given), momentum_decay=given["momentum_decay"])
+    return _adam_like(nadam, given, notes)
 
 
 def _radam(given: dict[str, Any], notes: Notes) -> Transformation:

@@ -176,6 +176,7 @@ GENERIC = {
     "adafactor": gradtx.adafactor(0.1, 2, 0.7, clipping_threshold=0.5, momentum=0.8, weight_decay_rate=0.1, eps=1e-3),
     "came": gradtx.came(0.01, 0.8, 0.9, 0.8, 1e-3, 1e-2, 0.5, weight_decay=0.1),
     "madgrad": gradtx.madgrad(0.1, 0.8, 0.1, 1e-2),
+    "adam_mini": gradtx.adam_mini(0.1, {"*": ()}, 0.8, 0.9, 1e-2, 1e-2, weight_decay=0.1),
     "ademamix": gradtx.ademamix(0.1, 0.8, 0.9, 0.95, 2.0, 1e-2, 1e-2, weight_decay=0.1),
     "simplified_ademamix": gradtx.simplified_ademamix(0.1, 0.8, 0.9, 2.0, 1e-2, 1e-2, 0.1),
     "amsgrad": gradtx.amsgrad(0.1, 0.8, 0.9, 1e-2, 1e-2, bias_correction="after_max"),

@@ -2,6 +2,7 @@
 
 from gradtx.optimizers.adam.acprop import acprop, scale_by_acprop
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, scale_by_adam
+from gradtx.optimizers.adam.adam_mini import ScaleByAdamMiniState, adam_mini, scale_by_adam_mini
 from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
@@ -17,6 +18,7 @@ from gradtx.optimizers.adam.simplified_ademamix import scale_by_simplified_adema
 from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
 __all__ = [
+    "ScaleByAdamMiniState",
     "ScaleByAdamState",
     "ScaleByAdamaxState",
     "ScaleByAdanState",
@@ -26,6 +28,7 @@ __all__ = [
     "acprop",
     "adabelief",
     "adam",
+    "adam_mini",
     "adamax",
     "adamaxw",
     "adamw",
@@ -40,6 +43,7 @@ __all__ = [
     "rectification_schedule",
     "scale_by_acprop",
     "scale_by_adam",
+    "scale_by_adam_mini",
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_ademamix",

@@ -1,4 +1,4 @@
-"""Adam, with decoupled weight decay and with Nesterov's momentum."""
+"""Adam, with decoupled weight decay."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -218,41 +218,3 @@ def adamw(
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
-
-
-@optimizer
-def nadam(
-    learning_rate: NonNegative,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    eps_root: NonNegative = 0.0,
-    mu_dtype: DTypeName | None = None,
-) -> GradientTransformation:
-    """Adam with Nesterov's momentum.
-
-    Composition: `scale_by_adam` with ``nesterov=True``, `scale_by_learning_rate`.
-
-    torch and Keras also let the momentum grow over the first steps (their ``momentum_decay``), which makes the first
-    steps shorter; here, as in Optax, it is constant.
-
-    Args:
-      learning_rate: at least 0; 0.002 in torch.
-      b1: decay of the first moment, in [0, 1).
-      b2: decay of the second moment, in [0, 1).
-      eps: outside the root, at least 0.
-      eps_root: inside the root, at least 0.
-      mu_dtype: the dtype of the first moment; at least float32 by default.
-
-    State:
-      8 bytes per float32 parameter.
-
-    Example:
-      >>> import gradtx
-      >>> gradtx.expand(gradtx.nadam(0.1))
-      chain(scale_by_adam(nesterov=True), scale_by_learning_rate(learning_rate=0.1))
-
-    References:
-      - Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016.
-    """
-    return chain(scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=True), scale_by_learning_rate(learning_rate))
