@@ -30,12 +30,15 @@ REFUSED = {
     "init_step": (None, 1e-6, "x", ("x", 1e-6), ("heuristic", -1.0), ("heuristic", "x"), ("heuristic",)),
     "inner": NO_TRANSFORMATION,
     "linesearch": NO_TRANSFORMATION[1:],
+    "matrices": (1.5, object(), "in", "in out in/3/2", {"*": "rows columns"}, {"*": 1.5}, [object()]),
     "measure": NO_FUNCTION,
+    "method": (None, 1.5, "x", (1.0, 2.0), ((1.0, 2.0, 3.0), (1.0,)), object()),
     "names": (1.0, (1,), object(), ("nothing",)),
     "optimizer": NO_TRANSFORMATION,
     "output_axis": (None, 1.5, "x", True, ("x",)),
     "param_labels": ({"a": "nobody"}, "nobody", 1.5, object()),
     "predicate": NO_FUNCTION,
+    "rest": NO_TRANSFORMATION[1:],
     "schedules": (None, 1.0, "x", (1.0,), (gradtx.sgd(0.1), gradtx.constant_schedule(1.0))),
     "should_transform_fn": NO_FUNCTION,
     "transforms": (None, "x", 1.0, object(), {"*": 1.0}, ["x"], [None]),
@@ -105,7 +108,7 @@ NO_STATE = dict.fromkeys(SCHEDULES, "arrays of numbers make a schedule with arra
 
 @law(9, VALUES, exempt=NO_STATE)
 def test_an_array_for_a_number_is_refused_by_init(name):
-    tx = TRANSFORMATIONS[name]
+    tx = VALUES[name]
     for argument in tx.factory.arguments.values():
         if not argument.numeric:
             continue
