@@ -24,7 +24,7 @@ from gradtx.gradients.privacy import (
 )
 from gradtx.gradients.scaling import identity, scale, scale_by_learning_rate, scale_by_schedule, set_to_zero
 from gradtx.gradients.stateless import stateless, stateless_with_tree_map
-from gradtx.gradients.weight_decay import add_decayed_weights
+from gradtx.gradients.weight_decay import add_cautious_weight_decay, add_decayed_weights
 from gradtx.gradients.zero_nans import ZeroNansState, zero_nans
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "SnapshotState",
     "ZeroNansState",
     "adaptive_grad_clip",
+    "add_cautious_weight_decay",
     "add_decayed_weights",
     "add_noise",
     "apply_every",

@@ -1,9 +1,11 @@
 """Pulls towards zero."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.combinators.selection import selected
@@ -44,12 +46,63 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> F
       - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101 (for `weight_decay`).
     """
 
+    def leaf(g: jax.Array, *, p: jax.Array) -> Any:
+        return g + weight_decay * p
+
+    return _decay(leaf, weight_decay, mask)
+
+
+@transformation
+def add_cautious_weight_decay(weight_decay: NonNegative = 0.0, mask: Mask = None) -> Form:
+    r"""Add a multiple of the parameters to the updates where the step goes towards zero anyway.
+
+    .. math:: u = g + \lambda\, [\, g \odot p \ge 0 \,] \odot p
+
+    An element that the updates move away from zero is not held back. Like `add_decayed_weights`, this comes after the
+    scaling of an adaptive method and before the learning rate. Of complex numbers, the real part of :math:`\bar g\, p`
+    decides.
+
+    Args:
+      weight_decay: :math:`\lambda`, at least 0; a number or a schedule. That of `add_decayed_weights` is a good one.
+      mask: the leaves to decay, as in `add_decayed_weights`.
+
+    State:
+      `EmptyState`: nothing.
+
+    Raises:
+      MissingExtraError: `update` was called without ``params``.
+      ArgumentTypeError, ArgumentValueError, TreeMismatchError: the mask does not fit the params, or its globs match no
+        leaf of them.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx = gradtx.add_cautious_weight_decay(0.1)
+      >>> p = jnp.array([2.0, 2.0, -2.0])
+      >>> tx.update(jnp.array([1.0, -1.0, 0.0]), tx.init(p), p)[0]
+      Array([ 1.2, -1. , -0.2], dtype=float32)
+
+    References:
+      - Chen et al., Cautious weight decay, 2025, arXiv:2510.12402.
+    """
+
+    def leaf(g: jax.Array, *, p: jax.Array) -> Any:
+        return g + jnp.where(agreement(g, p) >= 0, weight_decay * p, 0)
+
+    return _decay(leaf, weight_decay, mask)
+
+
+def agreement(x: jax.Array, y: jax.Array) -> jax.Array:
+    r"""The sign of :math:`\operatorname{Re}(\bar x\, y)`, by signs: the product of two small numbers may vanish."""
+    product = jnp.sign(x).conj() * jnp.sign(y)
+    return product.real
+
+
+def _decay(leaf: Callable[..., Any], weight_decay: Any, mask: Mask) -> Form:
+    """A decay by a function of a leaf and its parameter, of some leaves only; of nothing where the decay is 0."""
+
     def needing_params(state: EmptyState, params: Params) -> tuple[EmptyState, dict[str, Any]]:
         require_extra(params, "params", PARAMS_HINT)
         return state, {}
-
-    def leaf(g: jax.Array, *, p: jax.Array) -> Any:
-        return g + weight_decay * p
 
     nothing = isinstance(weight_decay, float | int) and weight_decay == 0  # then the leaves must not read the params
     form = leafwise(lambda g: g, prepare=needing_params) if nothing else leafwise(leaf)

@@ -3,7 +3,9 @@
 from gradtx.wrappers.accumulate import AccumulateState, accumulate
 from gradtx.wrappers.apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
+from gradtx.wrappers.cautious import cautious
 from gradtx.wrappers.extragradient import ExtragradientState, extragradient
+from gradtx.wrappers.grams import grams
 from gradtx.wrappers.hyperparams import (
     TunableState,
     get_hyperparams,
@@ -11,7 +13,9 @@ from gradtx.wrappers.hyperparams import (
     set_hyperparams,
     tunable,
 )
+from gradtx.wrappers.lawa import LawaState, lawa
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
+from gradtx.wrappers.posthoc import SavedAverage, posthoc_average, power_function_gamma
 from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
 from gradtx.wrappers.runge_kutta import heun, ralston, rk4, runge_kutta
 from gradtx.wrappers.schedule_free import (
@@ -22,6 +26,7 @@ from gradtx.wrappers.schedule_free import (
 )
 from gradtx.wrappers.sharpness import SharpnessAwareState, adaptive_sharpness_aware, asam, sam, sharpness_aware
 from gradtx.wrappers.skip import SkipIfState, SkipLargeUpdatesState, skip_if, skip_large_updates, skip_not_finite
+from gradtx.wrappers.swa import SwaState, swa
 from gradtx.wrappers.targets import incremental_update, periodic_update
 
 __all__ = [
@@ -30,10 +35,13 @@ __all__ = [
     "AverageIteratesState",
     "EmaParamsState",
     "ExtragradientState",
+    "LawaState",
     "LookaheadState",
+    "SavedAverage",
     "SharpnessAwareState",
     "SkipIfState",
     "SkipLargeUpdatesState",
+    "SwaState",
     "TunableState",
     "WithStateResetState",
     "accumulate",
@@ -42,15 +50,20 @@ __all__ = [
     "asam",
     "average_iterates",
     "averaged_params",
+    "cautious",
     "ema_params",
     "extragradient",
     "get_hyperparams",
+    "grams",
     "heun",
     "incremental_update",
     "inject_hyperparams",
+    "lawa",
     "lookahead",
     "lookahead_params",
     "periodic_update",
+    "posthoc_average",
+    "power_function_gamma",
     "ralston",
     "reset_state",
     "rk4",
@@ -63,6 +76,7 @@ __all__ = [
     "skip_if",
     "skip_large_updates",
     "skip_not_finite",
+    "swa",
     "tunable",
     "with_state_reset",
 ]

@@ -132,7 +132,7 @@ VARIANTS: dict[str, Any] = {
     "momo_adam+adapted": gradtx.momo_adam(0.1, weight_decay=0.1, adapt_lower_bound=True),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
-    "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, method="polar_express", adaptive=True),
+    "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "dadapt_adamw+everything": gradtx.dadapt_adamw(

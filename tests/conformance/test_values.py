@@ -122,6 +122,7 @@ DIRECTIONS = (
     | set(SCHEDULES)
     | {
         "adaptive_grad_clip",
+        "add_cautious_weight_decay",
         "add_decayed_weights",
         "add_noise",
         "apply_every",

@@ -80,3 +80,28 @@ def test_a_decay_of_zero_does_not_read_the_parameters():
     assert tx.update(g, tx.init(g), {"w": jnp.full(2, jnp.inf)})[0]["w"].tolist() == [1.0, 1.0]
     jaxpr = jax.make_jaxpr(tx.update)(g, tx.init(g), g).jaxpr
     assert jaxpr.invars[-1] not in [v for eqn in jaxpr.eqns for v in eqn.invars]
+
+
+def test_cautious_decay_is_where_the_step_goes_towards_zero():
+    p = {"w": jnp.array([2.0, -2.0, 2.0, -2.0, 0.0]), "z": jnp.array([1 + 1j, 1 + 1j], jnp.complex64)}
+    g = {"w": jnp.array([1.0, -1.0, -1.0, 0.0, 1.0]), "z": jnp.array([2 - 1j, 1 - 2j], jnp.complex64)}
+    tx = gradtx.add_cautious_weight_decay(0.5)
+    u, _ = tx.update(g, tx.init(p), p)
+    np.testing.assert_allclose(u["w"], [2.0, -2.0, -1.0, -1.0, 1.0])
+    np.testing.assert_allclose(u["z"], [2.5 - 0.5j, 1 - 2j])
+
+
+def test_cautious_decay_of_products_that_vanish():
+    tiny = jnp.array([1e-30, -1e-30])
+    tx = gradtx.add_cautious_weight_decay(0.5)
+    np.testing.assert_allclose(tx.update(tiny, tx.init(tiny), -tiny)[0], tiny)
+
+
+def test_cautious_decay_has_a_mask_and_needs_params():
+    p = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
+    tx = gradtx.add_cautious_weight_decay(0.5, mask="kernel")
+    u, _ = tx.update(p, tx.init(p), p)
+    assert (u["kernel"].tolist(), u["bias"].tolist()) == ([1.5, 1.5], [1.0, 1.0])
+    for decay in (0.0, 0.5):
+        with pytest.raises(gradtx.errors.MissingExtraError, match="add_cautious_weight_decay"):
+            gradtx.add_cautious_weight_decay(decay).update(p, gradtx.EmptyState())
