@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Form, abs_sq, increment, leafwise, safe_sqrt, transformation
+from gradtx.core import Form, abs_sq, increment, leafwise, transformation
 from gradtx.errors import ArgumentValueError
 from gradtx.gradients.axes import OutputAxis, as_axes, other_axes
+from gradtx.gradients.norms import norms
+from gradtx.tree.arithmetic import widen
 from gradtx.typing import Count, NonNegative, Params, Updates
 
 
@@ -135,7 +137,7 @@ def _shrinking(norm: jax.Array, bound: Any) -> jax.Array:
     return jnp.where(exceeds, bound, 1) / jnp.where(exceeds, norm, 1)
 
 
-def _zero_if_infinite(g: jax.Array, norm: jax.Array) -> jax.Array:
+def zero_if_infinite(g: jax.Array, norm: jax.Array) -> jax.Array:
     """The updates, or zeros if their norm is infinite: an infinite element times a factor of zero would be NaN."""
     return jnp.where(norm == jnp.inf, 0, g)
 
@@ -180,17 +182,69 @@ def adaptive_grad_clip(clipping: NonNegative, eps: NonNegative = 1e-3, output_ax
     """
     axes = as_axes(output_axis)
 
-    def unit_norm(x: jax.Array) -> jax.Array:
-        others = other_axes(x, axes) if x.ndim > 1 else tuple(range(x.ndim))
-        norm: jax.Array = safe_sqrt(jnp.sum(abs_sq(x), axis=others, keepdims=True))
-        return norm
-
     def leaf(g: jax.Array, *, p: jax.Array) -> jax.Array:
-        norm = unit_norm(g)
-        bound = clipping * jnp.maximum(unit_norm(p), eps)
-        return _shrinking(norm, bound) * _zero_if_infinite(g, norm)
+        norm = _norms_of_units(g, axes)
+        bound = clipping * jnp.maximum(_norms_of_units(p, axes), eps)
+        return _shrinking(norm, bound) * zero_if_infinite(g, norm)
 
     return leafwise(leaf)
+
+
+def unitwise_norm(x: jax.Array, output_axis: OutputAxis = -1) -> jax.Array:
+    """The norm of the unit that each element belongs to, in at least float32: the units of `adaptive_grad_clip`.
+
+    Args:
+      x: an array; with fewer than two axes it is one unit.
+      output_axis: the axis (or axes) that numbers the units.
+
+    Returns:
+      An array of the shape of `x`.
+
+    Raises:
+      ArgumentValueError: the array has two axes or more, but not that one.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> gradtx.unitwise_norm(jnp.array([[3.0, 0.0], [4.0, 1.0]]))
+      Array([[5., 1.],
+             [5., 1.]], dtype=float32)
+
+    Differences from Optax, whose ``axis`` names the axes to sum over: see `adaptive_grad_clip`.
+    """
+    x = widen(x)
+    return jnp.broadcast_to(_norms_of_units(x, as_axes(output_axis)), x.shape)
+
+
+def unitwise_clip(g_norm: jax.Array, max_norm: jax.Array, grad: jax.Array) -> jax.Array:
+    r"""Shrink each element by what its norm exceeds a bound: :math:`g \cdot \min(1, c / \lVert g \rVert)`.
+
+    An element whose norm is NaN passes through; one whose norm is infinite becomes zero.
+
+    Args:
+      g_norm: for each element the norm of its unit, such as `unitwise_norm` returns.
+      max_norm: the bounds of these.
+      grad: the elements.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> g = jnp.array([[3.0, 0.0], [4.0, 1.0]])
+      >>> gradtx.unitwise_clip(gradtx.unitwise_norm(g), jnp.full((2, 2), 2.5), g)
+      Array([[1.5, 0. ],
+             [2. , 1. ]], dtype=float32)
+
+    References:
+      - Brock et al., High-performance large-scale image recognition without normalization, 2021, arXiv:2102.06171.
+
+    Differences from Optax: there is no ``div_eps``, as nothing is divided by a norm of zero.
+    """
+    factor = _shrinking(jnp.asarray(g_norm), max_norm)
+    return (factor * zero_if_infinite(jnp.asarray(grad), jnp.asarray(g_norm))).astype(jnp.result_type(grad))
+
+
+def _norms_of_units(x: jax.Array, output_axes: tuple[int, ...]) -> jax.Array:
+    """The norms of the slices along some axes, which keep the others as axes of length 1."""
+    others = other_axes(x, output_axes) if x.ndim > 1 else tuple(range(x.ndim))
+    return norms(lambda scale: jnp.sum(abs_sq(scale * x), axis=others, keepdims=True), x.real.dtype)
 
 
 @transformation
@@ -220,6 +274,6 @@ def clip_by_block_rms(threshold: NonNegative) -> Form:
 
     def leaf(g: jax.Array) -> jax.Array:
         rms = tree.global_norm(g) * max(g.size, 1) ** -0.5
-        return _shrinking(rms, threshold) * _zero_if_infinite(g, rms)
+        return _shrinking(rms, threshold) * zero_if_infinite(g, rms)
 
     return leafwise(leaf)

@@ -20,7 +20,7 @@ def normalize() -> Form:
 
     The norm is taken over all leaves, in at least float32; inside `partition`, over those of the group. Zero updates
     stay zero. If the norm is infinite, because an element is or the norm is beyond the largest float, all updates are
-    zero; if it is NaN, so are they. Norms below the least normal float are taken for zero.
+    zero. If it is NaN, the leaves that are right stay zero too. Norms below the least normal float are taken for zero.
 
     Normalized gradients of minibatches do not average to the direction of the mean gradient. The method that is
     analysed has the average before: ``chain(ema(0.9), normalize(), scale_by_learning_rate(0.1))``.
@@ -75,7 +75,7 @@ def _divided_by_norm(scale_factor: Any, eps: Any) -> Form:
     def prepare(state: EmptyState, updates: Updates) -> tuple[EmptyState, dict[str, Any]]:
         norm = tree.global_norm(updates)
         # The reciprocal of a smaller number may be infinite, and zero updates times infinity NaN.
-        usable = ~(norm + eps < np.finfo(norm.dtype).tiny)
+        usable = norm + eps >= np.finfo(norm.dtype).tiny
         factor = jnp.where(usable, scale_factor, 0) / jnp.where(usable, norm + eps, 1)
         return state, {"factor": factor, "norm": norm}
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import Pair, abs_sq, member_key, safe_sqrt, transformation
+from gradtx.core import Pair, abs_sq, member_key, transformation
 from gradtx.errors import TreeMismatchError
 from gradtx.gradients.noise import normal_like
+from gradtx.gradients.norms import norms
 from gradtx.tree.mapping import numbers_beside
 from gradtx.tree.paths import is_inert, leaf_paths
 from gradtx.typing import EmptyState, MaskedNode, NonNegative, Params, State, Updates
@@ -21,8 +22,8 @@ def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Any) -> tuple[Upd
 
     .. math:: \sum_i g_i \min\!\left(1, \frac{C}{\lVert g_i \rVert_2}\right)
 
-    The norm of an example is taken over all leaves. An example whose norm is not finite (a NaN, an infinity, elements
-    beyond 1e19 in float32) adds nothing: whatever an example is, it moves the sum by :math:`C` at most.
+    The norm of an example is taken over all leaves. An example whose norm is not finite (a NaN, an infinity) adds
+    nothing: whatever an example is, it moves the sum by :math:`C` at most.
 
     Args:
       grads: gradients with a leading axis of examples on every leaf.
@@ -44,19 +45,75 @@ def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Any) -> tuple[Upd
     """
     examples = _count_examples(grads)
     wide = jax.tree.map(lambda g: g if is_inert(g) else jnp.asarray(g, tree.accumulator_dtype(g.dtype)), grads)
-    squares = [abs_sq(g).sum(axis=tuple(range(1, g.ndim))) for g in jax.tree.leaves(wide) if not is_inert(g)]
-    norm = safe_sqrt(sum(squares, start=jnp.zeros(examples, jnp.float32)))
+    arrays = [g for g in jax.tree.leaves(wide) if not is_inert(g)]
+
+    def squares(scale: Any) -> jax.Array:
+        scales = [_along_first(jnp.asarray(scale, g.real.dtype), g) for g in arrays]
+        by_leaf = [abs_sq(s * g).sum(axis=tuple(range(1, g.ndim))) for s, g in zip(scales, arrays, strict=True)]
+        return sum(by_leaf, start=jnp.zeros(examples, jnp.float32))
+
+    norm = norms(squares, min((g.real.dtype for g in arrays), key=lambda dtype: dtype.itemsize, default=jnp.float32))
     finite, exceeds = jnp.isfinite(norm), norm > l2_norm_clip
     factor = jnp.where(exceeds, l2_norm_clip / jnp.where(exceeds, norm, 1), 1)
 
     def leaf(g: Any) -> Any:
-        per_example = (examples, *[1] * (g.ndim - 1))
-        kept = jnp.where(finite.reshape(per_example), g, 0)
+        kept = jnp.where(_along_first(finite, g), g, 0)
         # In the dtype of the leaf: the norm is in that of the widest.
-        return jnp.sum(factor.astype(g.real.dtype).reshape(per_example) * kept, axis=0)
+        return jnp.sum(_along_first(factor.astype(g.real.dtype), g) * kept, axis=0)
 
     total = jax.tree.map(lambda g: g if is_inert(g) else leaf(g), wide)
     return total, jnp.sum(exceeds | ~finite, dtype=jnp.int32)
+
+
+def _along_first(numbers: Any, g: jax.Array) -> Any:
+    """Numbers along the first axis of an array, with axes of length 1 for the others; a single number as it is."""
+    return numbers.reshape(-1, *[1] * (g.ndim - 1)) if jnp.ndim(numbers) else numbers
+
+
+def per_example_layer_norm_clip(
+    grads: Updates, global_l2_norm_clip: Any, uniform: bool = True
+) -> tuple[Updates, Updates]:
+    r"""Clip each leaf of the gradient of each example to a norm of its own, and sum over the examples.
+
+    .. math:: \sum_i g_{ik} \min\!\left(1, \frac{C_k}{\lVert g_{ik} \rVert_2}\right), \qquad
+        C_k = C \sqrt{\tfrac1K} \quad\text{or}\quad C \sqrt{\tfrac{D_k}{D}}
+
+    for leaf k of K, which has :math:`D_k` of all D elements. The squares of the bounds add up to :math:`C^2`: whatever
+    an example is, it moves the sum by :math:`C` at most, as in `per_example_global_norm_clip`. A leaf whose norm is not
+    finite adds nothing.
+
+    Args:
+      grads: gradients with a leading axis of examples on every leaf.
+      global_l2_norm_clip: :math:`C`.
+      uniform: the same bound for all leaves; if not, in proportion to the root of their size.
+
+    Returns:
+      The sum, in at least float32, and for each leaf in how many examples it was clipped or left out, int32 [].
+
+    Raises:
+      TreeMismatchError: the leaves do not all have the same number of examples.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> grads = {"w": jnp.array([[3.0, 4.0], [0.0, 0.5]]), "b": jnp.array([0.5, 2.0])}
+      >>> gradtx.per_example_layer_norm_clip(grads, 2**0.5)[1]
+      {'b': Array(1, dtype=int32), 'w': Array(1, dtype=int32)}
+
+    References:
+      - McMahan et al., Learning differentially private recurrent language models, 2018, arXiv:1710.06963.
+    """
+    examples = _count_examples(grads)
+    sizes = [jnp.size(g) // max(examples, 1) for g in jax.tree.leaves(grads) if not is_inert(g)]
+    leaves, whole = max(len(sizes), 1), max(sum(sizes), 1)
+
+    def leaf(g: Any) -> tuple[Any, Any]:
+        if is_inert(g):
+            return g, g
+        share = 1 / leaves if uniform else jnp.size(g) // max(examples, 1) / whole
+        return per_example_global_norm_clip(g, global_l2_norm_clip * share**0.5)
+
+    pairs = jax.tree.map(leaf, grads)
+    return tuple(jax.tree.map(lambda _, pair, k=k: pair[k], grads, pairs) for k in (0, 1))
 
 
 def _count_examples(grads: Updates) -> int:

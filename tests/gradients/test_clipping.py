@@ -211,7 +211,49 @@ def test_a_bad_unit_leaves_the_others_right():
     g = jnp.array([[jnp.nan, jnp.inf, 3.0, 1e30], [1.0, 1.0, 4.0, 1.0]])
     update = unit_clip(g, jnp.ones((2, 4)))
     np.testing.assert_allclose(update[:, 2], 0.1 * np.sqrt(2) * np.array([0.6, 0.8]), rtol=1e-6)
-    np.testing.assert_array_equal(update[:, [0, 1, 3]], [[np.nan, 0, 0], [1, 0, 0]])
+    np.testing.assert_allclose(update[:, 3], 0.1 * np.sqrt(2) * np.array([1, 1e-30]), rtol=1e-6)
+    np.testing.assert_array_equal(update[:, :2], [[np.nan, 0], [1, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("size", [1e20, 1e30, 5e37])
+def test_squares_that_overflow_leave_a_unit_its_direction(size, dtype):
+    """And the norm of a small unit beside it its digits."""
+    g = jnp.array([[3 * size, 3e-15, 0], [4 * size, 4e-15, 0]], dtype)
+    update = unit_clip(g, jnp.array([[0, 0, 1], [30, 2e-16, 0]], dtype))
+    expected = np.array([[1.8, 3e-15, 0], [2.4, 4e-15, 0]])
+    np.testing.assert_allclose(update.astype("complex64"), expected, rtol=1e-2)
+    p = jnp.array([[0.0], [size]], dtype)  # the parameter's may overflow, too
+    np.testing.assert_allclose(
+        unit_clip(g[:, :1], p).astype("complex64"), 0.1 * g[:, :1].astype("complex64") / 5, rtol=1e-2
+    )
+
+
+def test_norms_have_their_derivatives_where_squares_overflow():
+    def norm(size):
+        return gradtx.unitwise_norm(jnp.array([[3.0, 1.0], [4.0, 0.0]]) * size)[0]
+
+    for size in (0.0, 1.0, 1e20, 1e30):
+        for derivative in (jax.jacrev, jax.jacfwd):
+            np.testing.assert_allclose(derivative(norm)(size), [5, 1] if size else [0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (2, 3, 2, 2)])
+def test_unitwise_functions_are_optaxs(shape):
+    g = jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+    norm = gradtx.unitwise_norm(g)
+    np.testing.assert_allclose(norm, optax.transforms.unitwise_norm(g, axis=() if shape == () else None), rtol=1e-6)
+    ours = gradtx.unitwise_clip(norm, jnp.full(shape, 0.9), g)
+    np.testing.assert_allclose(ours, optax.transforms.unitwise_clip(norm, jnp.full(shape, 0.9), g), rtol=1e-6)
+
+
+def test_unitwise_functions_keep_shapes_and_dtypes():
+    g = jnp.array([[3.0, 0.0], [4.0, 0.0]], jnp.bfloat16)
+    norm = gradtx.unitwise_norm(g, output_axis=0)
+    assert (norm.dtype, norm.tolist()) == (jnp.float32, [[3.0, 3.0], [4.0, 4.0]])
+    clipped = gradtx.unitwise_clip(norm, jnp.full((2, 2), 2.0), g)
+    assert (clipped.dtype, clipped.tolist()) == (jnp.bfloat16, [[2.0, 0.0], [2.0, 0.0]])
+    assert not gradtx.unitwise_clip(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)).any()
 
 
 @pytest.mark.parametrize(("g", "expected"), [([np.inf, 1.0], [0.0, 0.0]), ([np.nan, 1.0], [np.nan, 1.0])])

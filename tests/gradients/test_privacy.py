@@ -64,6 +64,44 @@ def test_one_example_changes_the_sum_by_the_bound_at_most():
         assert float(gradtx.global_norm(jax.tree.map(lambda a, b: a - b, total, base))) <= 0.5 * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("size", [1e20, 1e30, 1e37])
+def test_an_example_whose_squares_overflow_is_clipped_like_any_other(size):
+    """The examples beside it are what they are: one of 1e-15 loses no digit."""
+    grads = {"w": jnp.array([[3 * size, 0.0], [3e-15, 4e-15]]), "b": jnp.array([4 * size, 0.0])}
+    examples = [jax.tree.map(lambda g, k=k: g[k : k + 1], grads) for k in (0, 1)]
+    for g, expected in zip(examples, ({"w": [0.6, 0.0], "b": 0.8}, {"w": [3e-15, 4e-15], "b": 0.0}), strict=True):
+        alone, _ = gradtx.per_example_global_norm_clip(g, 1.0)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), alone, expected)
+    both, clipped = gradtx.per_example_global_norm_clip(grads, 1.0)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), both, {"w": [0.6, 4e-15], "b": 0.8})
+    assert int(clipped) == 1
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_layer_by_layer_is_optaxs(uniform):
+    grads = [EXAMPLES["w"], EXAMPLES["b"]]
+    for bound in (0.0, 0.4, 1.25, jnp.inf):
+        ours = gradtx.per_example_layer_norm_clip(grads, bound, uniform)
+        theirs = optax.per_example_layer_norm_clip(grads, bound, uniform)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), ours, theirs)
+
+
+def test_layers_have_their_own_bounds():
+    """By size: two of the three elements of an example are those of w, whose bound is the root of 2."""
+    grads = {
+        "w": jnp.array([[3.0, 4.0], [jnp.nan, 1.0]]),
+        "b": jnp.array([9.0, 5.0]),
+        "none": None,
+        "e": jnp.ones((2, 0)),
+    }
+    total, clipped = gradtx.per_example_layer_norm_clip(grads, 3**0.5, uniform=False)
+    np.testing.assert_allclose(total["w"], 2**0.5 * np.array([0.6, 0.8]), rtol=1e-6)
+    np.testing.assert_allclose(total["b"], 2.0, rtol=1e-6)
+    assert (total["none"], total["e"].shape, clipped) == (None, (0,), {"w": 2, "b": 2, "none": None, "e": 0})
+    with pytest.raises(TreeMismatchError):
+        gradtx.per_example_layer_norm_clip({"w": jnp.ones((2, 2)), "b": jnp.ones(3)}, 1.0)
+
+
 def test_an_example_that_is_not_finite_is_left_out_and_counted():
     spoilt = {**EXAMPLES, "b": EXAMPLES["b"].at[0].set(jnp.nan)}
     total, clipped = gradtx.per_example_global_norm_clip(spoilt, 1.0)
