@@ -12,6 +12,7 @@ from gradtx.gradients.clipping import (
     unitwise_clip,
     unitwise_norm,
 )
+from gradtx.gradients.grokfast import GrokfastMaState, GrokfastState, grokfast, grokfast_ma
 from gradtx.gradients.measure import MeasureWithEmaState, SnapshotState, measure_with_ema, snapshot
 from gradtx.gradients.monitor import MonitorState, monitor
 from gradtx.gradients.noise import AddNoiseState, add_noise
@@ -31,6 +32,8 @@ __all__ = [
     "AddNoiseState",
     "ApplyEveryState",
     "ClipByGlobalNormState",
+    "GrokfastMaState",
+    "GrokfastState",
     "MeasureWithEmaState",
     "MonitorState",
     "SnapshotState",
@@ -45,6 +48,8 @@ __all__ = [
     "clip_by_block_rms",
     "clip_by_global_norm",
     "differentially_private_aggregate",
+    "grokfast",
+    "grokfast_ma",
     "identity",
     "measure_with_ema",
     "monitor",

@@ -80,7 +80,8 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
-    "muon": {"learning_rate": 0.1, "matrices": {"*kernel": "in out", "*": False}},
+    "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "lawa": {"k": 2, "every": 2},
     "scale": {"step_size": -0.1},
     "scale_by_came": {"b3": 0.99},
     "stateless": {"f": lambda updates, params: gradtx.tree.map_leaves(lambda g: -0.1 * g, updates)},
@@ -102,6 +103,9 @@ VARIANTS: dict[str, Any] = {
     "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
     "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
     "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
+    "adamw+corrected": gradtx.adamw(
+        gradtx.linear_schedule(0.1, 0.05, 9), weight_decay=0.1, decay_convention="corrected", peak_learning_rate=0.1
+    ),
     "ademamix+schedules": gradtx.ademamix(
         0.1, b3=gradtx.linear_schedule(0.9, 0.95, 9), alpha=gradtx.linear_schedule(0.0, 2.0, 9)
     ),
@@ -120,8 +124,10 @@ VARIANTS: dict[str, Any] = {
     ),
     "apply_if_finite+skip": gradtx.apply_if_finite(gradtx.adam(0.1), past_limit="skip"),
     "extragradient+remember": gradtx.extragradient(SMOOTH, "remember"),
+    "kt+clipped": gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.kt(0.01)),
     "lion+b2_below_b1": gradtx.lion(0.1, b1=0.9, b2=0.5),
     "lion+bfloat16": gradtx.lion(0.1, mu_dtype="bfloat16"),
+    "grokfast_ma+growing": gradtx.grokfast_ma(3, warmup=False),
     "lamb+paper": gradtx.lamb(0.1, weight_decay=0.1, bias_correction=False, max_norm=1.0, trust_ratio_mask="*kernel"),
     "lars+sum_of_norms": gradtx.lars(
         0.1, 0.1, "*kernel", trust_coefficient=0.1, nesterov=True, denominator="sum_of_norms"
@@ -166,6 +172,7 @@ VARIANTS: dict[str, Any] = {
     "scale_by_lbfgs+identity": gradtx.scale_by_lbfgs(memory_size=2, scale_init_precond=False),
     "scale_by_dog+learning_rate": gradtx.scale_by_dog("learning_rate", 0.01),
     "scale_by_polyak+positive": gradtx.scale_by_polyak(f_min=0.5, variant="sps+"),
+    "swa+later": gradtx.swa(gradtx.adam(0.1), 2, 2),
     "yogi+zero": gradtx.yogi(0.1, initial_accumulator_value=0.0),
 }
 
