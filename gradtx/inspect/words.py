@@ -163,6 +163,7 @@ WORDS: dict[str, Callable[..., str]] = {
     "custom_schedule": lambda function: f"the function {getattr(function, '__qualname__', type(function).__name__)}",
     "debiased_decay": lambda decay: f"rising from 0 to {number(decay)}: {number(decay)} without bias",
     "divide_schedules": _operation("/"),
+    "ema_warmup_decay": lambda decay, init_value, **_: f"rising from {number(init_value)} to {number(decay)}",
     "exponential_decay": _exponential,
     "half_life_schedule": lambda **given: f"half-life {_linear(**given)}",
     "inverse_time_decay": _inverse,
@@ -178,6 +179,7 @@ WORDS: dict[str, Callable[..., str]] = {
     "plateau_schedule": _plateau,
     "polynomial_average_decay": lambda power: f"rising from 0 to 1: step k weighs about k^{number(power)}",
     "polynomial_schedule": _polynomial,
+    "power_function_decay": lambda gamma: f"rising from 0 to 1: step k weighs about k^{number(gamma)}",
     "rectification_schedule": lambda b2, threshold: (
         f"0, then rising to 1: Adam's rectification for b2 {number(b2)} from {number(threshold)}"
     ),

@@ -7,6 +7,7 @@ from gradtx.schedules.arithmetic import (
     multiply_schedules,
     subtract_schedules,
 )
+from gradtx.schedules.averaging import ema_warmup_decay, power_function_decay
 from gradtx.schedules.compose import join_schedules
 from gradtx.schedules.cyclic import cosine_onecycle_schedule, linear_onecycle_schedule, sgdr_schedule
 from gradtx.schedules.decay import (
@@ -17,6 +18,7 @@ from gradtx.schedules.decay import (
     inverse_time_decay,
     linear_schedule,
     natural_exp_decay,
+    polynomial_average_decay,
     polynomial_schedule,
 )
 from gradtx.schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
@@ -37,6 +39,7 @@ __all__ = [
     "cosine_onecycle_schedule",
     "debiased_decay",
     "divide_schedules",
+    "ema_warmup_decay",
     "exponential_decay",
     "half_life_schedule",
     "inverse_time_decay",
@@ -49,7 +52,9 @@ __all__ = [
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "plateau_schedule",
+    "polynomial_average_decay",
     "polynomial_schedule",
+    "power_function_decay",
     "sgdr_schedule",
     "subtract_schedules",
     "warmup_constant_schedule",

@@ -26,6 +26,11 @@ from gradtx.wrappers.schedule_free import (
 )
 from gradtx.wrappers.sharpness import SharpnessAwareState, adaptive_sharpness_aware, asam, sam, sharpness_aware
 from gradtx.wrappers.skip import SkipIfState, SkipLargeUpdatesState, skip_if, skip_large_updates, skip_not_finite
+from gradtx.wrappers.split_real_and_imaginary import (
+    RealAndImaginary,
+    SplitRealAndImaginaryState,
+    split_real_and_imaginary,
+)
 from gradtx.wrappers.swa import SwaState, swa
 from gradtx.wrappers.targets import incremental_update, periodic_update
 
@@ -37,10 +42,12 @@ __all__ = [
     "ExtragradientState",
     "LawaState",
     "LookaheadState",
+    "RealAndImaginary",
     "SavedAverage",
     "SharpnessAwareState",
     "SkipIfState",
     "SkipLargeUpdatesState",
+    "SplitRealAndImaginaryState",
     "SwaState",
     "TunableState",
     "WithStateResetState",
@@ -76,6 +83,7 @@ __all__ = [
     "skip_if",
     "skip_large_updates",
     "skip_not_finite",
+    "split_real_and_imaginary",
     "swa",
     "tunable",
     "with_state_reset",

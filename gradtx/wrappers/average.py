@@ -9,6 +9,8 @@ from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, apply_updates, transformation
 from gradtx.errors import UnknownNameError, require_extra
 from gradtx.typing import Decay, Params, State, Updates
+from gradtx.wrappers.lawa import LawaState, mean_of_checkpoints
+from gradtx.wrappers.swa import SwaState
 
 
 class EmaParamsState(NamedTuple):
@@ -34,7 +36,8 @@ def ema_params(inner: GradientTransformation, decay: Decay = 0.999) -> Pair:
         w_t = \beta\, w_{t-1} + (1-\beta), \qquad \bar p_t = a_t / w_t
 
     Evaluate with `averaged_params`, which divides by the weights and so is right from the first step on, also when
-    the decay is a schedule. Nothing after this in a chain may change the updates.
+    the decay is a schedule: `ema_warmup_decay` while the run is young, `power_function_decay` for a profile that grows
+    with it. Nothing after this in a chain may change the updates.
 
     Args:
       inner: a whole optimizer, learning rate and all.
@@ -81,18 +84,28 @@ def ema_params(inner: GradientTransformation, decay: Decay = 0.999) -> Pair:
     return init, update
 
 
-def averaged_params(state: State, params: Params | None = None) -> Params:
-    """The average of the parameters that `ema_params` keeps, to evaluate and save; NaN before the first update.
+def averaged_params(state: State, params: Params | None = None, *, index: int | None = None) -> Params:
+    """The average of the parameters that `ema_params`, `swa` or `lawa` keeps, to evaluate and save.
+
+    Before the first params are in it, that of `ema_params` is NaN; that of the others is of those given to ``init``.
 
     Args:
-      state: the state of an optimizer with an `ema_params` anywhere in it.
+      state: the state of an optimizer with one of these anywhere in it.
       params: if given, the average is cast to the dtypes of these.
+      index: which one, if there are several: 0 is the innermost.
 
     Raises:
-      UnknownNameError: the state has no average, or several.
+      UnknownNameError: the state has no average, or several and no `index`.
     """
-    found = tree.find_nodes(state, EmaParamsState)
-    if len(found) != 1:
-        raise UnknownNameError("one EmaParamsState in the state", got=str(len(found)), origin="averaged_params")
-    average = tree.map_leaves(lambda a, *, weight: a / weight, found[0].ema, weight=found[0].weight)
+    found = tree.find_nodes(state, (EmaParamsState, SwaState, LawaState))
+    if not found or (index is None and len(found) > 1):
+        hint = "say which: index=0 is the innermost" if found else "wrap the optimizer: ema_params(tx)"
+        raise UnknownNameError("one average in the state", got=str(len(found)), hint=hint, origin="averaged_params")
+    average = _average(found[index or 0])
     return average if params is None else tree.cast_like(average, params)
+
+
+def _average(node: EmaParamsState | SwaState | LawaState) -> Params:
+    if isinstance(node, EmaParamsState):
+        return tree.map_leaves(lambda a, *, weight: a / weight, node.ema, weight=node.weight)
+    return node.average if isinstance(node, SwaState) else mean_of_checkpoints(node)

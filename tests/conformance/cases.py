@@ -144,6 +144,9 @@ VARIANTS: dict[str, Any] = {
     "dadapt_adamw+everything": gradtx.dadapt_adamw(
         estim_lr0=0.1, weight_decay=0.1, mask="*kernel", growth_rate=1.1, bias_correction=False
     ),
+    "dadapt_adagrad+momentum": gradtx.dadapt_adagrad(momentum=0.9, eps=1e-3, estim_lr0=0.1, growth_rate=1.1),
+    "dadapt_lion+decay": gradtx.dadapt_lion(estim_lr0=0.1, weight_decay=0.1, mask="*kernel", growth_rate=1.1),
+    "dadapt_sgd+momentum": gradtx.dadapt_sgd(momentum=0.9, estim_lr0=0.1, weight_decay=0.1),
     "prodigy+everything": gradtx.prodigy(
         estim_lr0=0.1,
         weight_decay=0.1,

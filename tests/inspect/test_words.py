@@ -50,6 +50,8 @@ CASES = {
     "1 / (linear from 0 to 1 over 10 steps)": 1 / gradtx.linear_schedule(0.0, 1.0, 10),
     "half-life linear from 0.9 to 0.999 over 10 steps": gradtx.half_life_schedule(0.9, 0.999, 10),
     "0, then rising to 1: Adam's rectification for b2 0.999 from 4": gradtx.rectification_schedule(),
+    "rising from 0.1 to 0.999": gradtx.ema_warmup_decay(0.999),
+    "rising from 0 to 1: step k weighs about k^6.94": gradtx.power_function_decay(),
     "rising from 0 to 0.9: 0.9 without bias": gradtx.debiased_decay(0.9),
     "0.1, times 0.5 after 3 observations of 'value' without improvement": gradtx.plateau_schedule(0.1, 0.5, 3),
     "0.1, times 0.1 after 10 observations of 'loss' without improvement, not below 0.001": gradtx.plateau_schedule(

@@ -53,5 +53,16 @@ def test_errors():
     tx = gradtx.ema_params(gradtx.sgd(0.1))
     with pytest.raises(gradtx.errors.MissingExtraError, match=r"ema_params: .*no params"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
-    with pytest.raises(gradtx.errors.UnknownNameError, match="one EmaParamsState"):
+    with pytest.raises(gradtx.errors.UnknownNameError, match="one average in the state, got 0; wrap the optimizer"):
         gradtx.averaged_params(gradtx.sgd(0.1).init(jnp.ones(2)))
+
+
+def test_of_several_averages_one_is_chosen():
+    tx = gradtx.swa(gradtx.ema_params(gradtx.lawa(gradtx.sgd(0.1), 2), 0.5))
+    path, state = run(tx, 4, jnp.array([1.0, -2.0]))
+    with pytest.raises(gradtx.errors.UnknownNameError, match="got 3; say which: index=0 is the innermost"):
+        gradtx.averaged_params(state)
+    weights = 0.5 ** np.array([3, 2, 1, 0])
+    expected = [np.mean(path[-2:], axis=0), weights @ path / weights.sum(), np.mean(path, axis=0)]
+    for i, average in enumerate(expected):
+        np.testing.assert_allclose(gradtx.averaged_params(state, index=i), average, rtol=1e-5)
