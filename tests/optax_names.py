@@ -75,6 +75,8 @@ OTHER: dict[str, tuple[str, str]] = {
         "an update without `value` leaves it alone; metrics may be negative",
     ),
     "contrib.scale_by_acprop": ("scale_by_acprop", "the first gradient of an element after zeros makes no huge step"),
+    "contrib.muon": ("muon", "Moonlight's scale and the author's momentum; embeddings and heads are not matrices"),
+    "contrib.scale_by_muon": ("scale_by_muon", "the author's momentum; `bias_correction=True` is Optax's"),
     "contrib.sam": ("sam", "one update is one step; `build_step` gives it its second gradient"),
     "contrib.schedule_free": ("schedule_free", "weights by the rate of the same step, not of the next"),
     "contrib.schedule_free_adamw": ("schedule_free_adamw", "the authors' warm-up, whose first step is not 0"),

@@ -120,7 +120,7 @@ COMMON = {
 }  # fmt: skip
 """What is nobody's idea in particular."""
 
-ALGORITHMS = {"adam", "adaptive", "gradients", "layerwise", "momentum", "parameter_free", "second_order", "wrappers"}
+ALGORITHMS = {"adam", "adaptive", "gradients", "layerwise", "matrix", "momentum", "parameter_free", "second_order", "wrappers"}
 """Families whose other members are somebody's."""
 
 

@@ -39,6 +39,6 @@ _MOST_MEMBERS = 2**16
 def _depth(value: Value) -> int:
     """How deep values are nested in a value, or in the composition that it stands for: 1 if there are none."""
     inside = list(nested_values(value.arguments))
-    if isinstance(value, GradientTransformation) and value.factory.kind == "optimizer":
+    if isinstance(value, GradientTransformation) and value.factory.composed:
         inside.append(expand(value))
     return 1 + max(map(_depth, inside), default=0)

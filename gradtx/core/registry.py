@@ -60,6 +60,11 @@ class Factory:
         return default
 
     @functools.cached_property
+    def composed(self) -> bool:
+        """Whether it returns a transformation made of others: an optimizer does, and one that is annotated so."""
+        return self.kind == "optimizer" or hasattr(self.signature.return_annotation, "leafwise")
+
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The names of its arguments, in order."""
         return tuple(self.arguments)

@@ -248,13 +248,13 @@ def _make_factory(kind: str, function: Callable[P, Any]) -> Callable[P, Gradient
     return make
 
 
-def transformation(function: Callable[P, Form]) -> Callable[P, GradientTransformation]:
+def transformation(function: Callable[P, Form | GradientTransformation]) -> Callable[P, GradientTransformation]:
     """Make a factory of leafwise transformations or of ``(init, update)`` pairs return values, and register it.
 
     The annotations say what the arguments are: `Numeric` and its kin are numbers in a range (checked when the factory
     is called) and may be schedules, which the factory never sees; everything else is static. The function returns what
-    `leafwise` makes, or ``init`` and ``update``. ``update`` must accept ``params=None`` and ``**extra``, and its state
-    must keep its structure.
+    `leafwise` makes, ``init`` and ``update``, or a composition of others (if it is annotated so). ``update`` must
+    accept ``params=None`` and ``**extra``, and its state must keep its structure.
 
     Example:
       >>> import jax, gradtx
@@ -279,7 +279,7 @@ def optimizer(function: Callable[P, GradientTransformation]) -> Callable[P, Grad
 
 def expand(tx: GradientTransformation) -> GradientTransformation:
     """The composition an optimizer stands for: ``expand(adam(1e-3))`` is a `chain`; a primitive is itself."""
-    if tx.factory.kind != "optimizer":
+    if not tx.factory.composed:
         return tx
     composition: GradientTransformation = tx.factory.call(tx.factory.function, tx.arguments)
     return composition

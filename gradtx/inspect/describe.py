@@ -206,7 +206,7 @@ def _call(tx: Any, opened: bool) -> str:
     """A transformation with its arguments; without those that are shown as its members."""
     if not isinstance(tx, GradientTransformation):
         return show(tx)
-    composed = tx.factory.kind == "optimizer"
+    composed = tx.factory.composed
     shown = []
     for name, argument in tx.factory.arguments.items():
         value = tx.arguments[name]

@@ -42,7 +42,7 @@ def members(tx: Any, path: Path = ()) -> list[Member]:
     """The parts a transformation is made of: those of an optimizer's composition, or those among its arguments."""
     if not isinstance(tx, GradientTransformation):
         return []
-    if tx.factory.kind == "optimizer":
+    if tx.factory.composed:
         composition, inside = expand(tx), (*path, COMPOSITION)
         return (
             members(composition, inside) if composition.factory.name == "chain" else [Member(inside, "", composition)]
@@ -117,7 +117,7 @@ def _noting(tx: Any, path: Path, seen: dict[Path, Seen]) -> GradientTransformati
     """A transformation that does the same, and notes what its ``init`` is given and returns; its members likewise."""
     if not isinstance(tx, GradientTransformation):
         return from_functions(functools.partial(_note, tx.init, None, tally(()), path, seen), tx.update)
-    original, composed = tx.factory.function, tx.factory.kind == "optimizer"
+    original, composed = tx.factory.function, tx.factory.composed
     mask = None if composed else tx.arguments.get("mask")
     overhead = _of_schedules(schedules_of(tx))
 

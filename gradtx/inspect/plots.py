@@ -106,7 +106,7 @@ def _all_schedules(tx: Any) -> Iterator[tuple[str, Schedule]]:
         return
     own = schedules_of(tx)
     yield from ((f"{tx.factory.name}.{name}", schedule) for name, schedule in own.items())
-    if tx.factory.kind == "optimizer" and own:
+    if tx.factory.composed and own:
         return
     for member in members(tx):
         yield from _all_schedules(member.tx)

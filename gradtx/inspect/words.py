@@ -177,7 +177,6 @@ WORDS: dict[str, Callable[..., str]] = {
         init_value, boundaries_and_scales, interpolate_type
     ),
     "plateau_schedule": _plateau,
-    "polynomial_average_decay": lambda power: f"rising from 0 to 1: step k weighs about k^{number(power)}",
     "polynomial_schedule": _polynomial,
     "power_function_decay": lambda gamma: f"rising from 0 to 1: step k weighs about k^{number(gamma)}",
     "rectification_schedule": lambda b2, threshold: (

@@ -24,7 +24,10 @@ ELSEWHERE = {
             "laprop",
             "lars",
             "madgrad",
+            "muon",
             "noisy_sgd",
+            "mars",
+            "mars_lion",
             "novograd",
             "rprop",
             "schedule_free_adamw",
@@ -41,8 +44,10 @@ ELSEWHERE = {
     "lbfgs": "it is for functions that stay the same from step to step, and its steps cost several of the others'",
     "optimistic_adam": "it is for games",
     "optimistic_gradient_descent": "it is for games",
-    "dadapt_adamw": "it finds its learning rate by itself",
-    "prodigy": "it finds its learning rate by itself",
+    **dict.fromkeys(
+        ["dadapt_adagrad", "dadapt_adamw", "dadapt_adan", "dadapt_lion", "dadapt_sgd", "prodigy"],
+        "it finds its learning rate by itself",
+    ),
     "polyak_sgd": "it has no learning rate to be given or scheduled",
     "sophia": "its steps cost several of the others'",
 }

@@ -136,6 +136,7 @@ VARIANTS: dict[str, Any] = {
     "lookahead+pullback": gradtx.lookahead(gradtx.adam(0.1), 3, momentum="pullback"),
     "momo+adapted": gradtx.momo(0.1, lower_bound=-1.0, weight_decay=0.1, adapt_lower_bound=True),
     "momo_adam+adapted": gradtx.momo_adam(0.1, weight_decay=0.1, adapt_lower_bound=True),
+    "mars+unclipped": gradtx.mars(0.1, max_norm=None),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gradtx
-from tests.conformance.cases import EXAMPLES, REGISTRY, SCHEDULES, VALUES
+from tests.conformance.cases import EXAMPLES, OF_MATRICES, REGISTRY, SCHEDULES, VALUES, are_matrices
 
 NOT_DRAWN = {
     "lbfgs": "where its search stops is a matter of rounding, unless the loss is its own",
@@ -60,7 +60,8 @@ def members(draw: Any, depth: int) -> Any:
         changes["scope"] = "group"
     if made.factory.name == "scale_by_schedule":
         changes["step_size_fn"] = draw(schedules())
-    return made.replace(**changes)
+    made = made.replace(**changes)
+    return gradtx.masked(made, are_matrices) if made.factory.name in OF_MATRICES else made
 
 
 @st.composite

@@ -106,7 +106,9 @@ def test_every_number_may_be_a_schedule(name):
 NO_DESCENT = {
     "freeze": "its purpose is to stand still",
     "hutchinson_diagonal": "an estimate of curvature is no direction",
+    "scale_by_dadapt_lion": "a twentieth of its steps is no way to the target, whatever their length: see dadapt_lion",
     "selective_transform": "the only leaf is one that it freezes",
+    "scale_by_kt": "like kt",
     "kt": "it is for gradients of norm 1, and these are longer: see the clipped one",
     "set_to_zero": "its purpose is to stand still",
 }
@@ -114,6 +116,7 @@ SCALINGS = {n for n in CASES if n.startswith("scale_by_")} - {
     "scale_by_backtracking_linesearch",
     "scale_by_backtracking_linesearch+store_grad",
     "scale_by_cocob",
+    "scale_by_kt",
     "scale_by_learning_rate",
     "scale_by_madgrad",
     "scale_by_schedule",
@@ -139,6 +142,7 @@ DIRECTIONS = (
         "heun",
         "grokfast",
         "grokfast_ma",
+        "mars_correction",
         "identity",
         "measure_with_ema",
         "monitor",
