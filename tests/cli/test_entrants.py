@@ -45,9 +45,11 @@ ELSEWHERE = {
     "optimistic_adam": "it is for games",
     "optimistic_gradient_descent": "it is for games",
     **dict.fromkeys(
-        ["dadapt_adagrad", "dadapt_adamw", "dadapt_adan", "dadapt_lion", "dadapt_sgd", "prodigy"],
+        ["cocob", "dadapt_adagrad", "dadapt_adamw", "dadapt_adan", "dadapt_lion", "dadapt_sgd", "dog", "dowg", "kt", "prodigy"],
         "it finds its learning rate by itself",
     ),
+    "momo": "its largest learning rate is not the one it takes",
+    "momo_adam": "its largest learning rate is not the one it takes",
     "polyak_sgd": "it has no learning rate to be given or scheduled",
     "sophia": "its steps cost several of the others'",
 }

@@ -26,6 +26,10 @@ COMPOSITIONS = {
         gradtx.adamw(0.5, **MOMENTS, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel", nesterov=True),
         chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), DECAY, RATE),
     ),
+    "adamw, independent": (
+        gradtx.adamw(0.5, weight_decay=0.25, decay_convention="independent", peak_learning_rate=0.25),
+        chain(gradtx.scale_by_adam(), gradtx.add_decayed_weights(1.0), RATE),
+    ),
     "nadam": (
         gradtx.nadam(0.5, **MOMENTS, mu_dtype="bfloat16"),
         chain(gradtx.scale_by_adam(**MOMENTS, mu_dtype="bfloat16", nesterov=True), RATE),
@@ -43,6 +47,38 @@ COMPOSITIONS = {
         chain(
             gradtx.scale_by_dadapt_adam(0.5, 0.8, 0.9, 0.01, 0.1, 0.25,
                                         mask="kernel", growth_rate=1.5, bias_correction=False),
+            gradtx.scale(-1.0),
+        ),
+    ),
+    "dadapt_sgd": (
+        gradtx.dadapt_sgd(0.5, 0.8, 0.1, 0.25, mask="kernel", growth_rate=1.5),
+        chain(
+            DECAY,
+            gradtx.scale_by_dadapt_sgd(0.5, 0.1, growth_rate=1.5),
+            gradtx.ema(0.8, debias=False),
+            gradtx.scale(-1.0),
+        ),
+    ),
+    "dadapt_adagrad": (
+        gradtx.dadapt_adagrad(0.5, 0.8, 0.01, 0.1, 0.3, 0.25, mask="kernel", growth_rate=1.5),
+        chain(
+            DECAY,
+            gradtx.scale_by_dadapt_adagrad(0.5, 0.01, 0.1, 0.3, growth_rate=1.5),
+            gradtx.ema(0.8, debias=False),
+            gradtx.scale(-1.0),
+        ),
+    ),
+    "dadapt_lion": (
+        gradtx.dadapt_lion(0.5, (0.8, 0.9), 0.1, 0.25, mask="kernel", growth_rate=1.5),
+        chain(
+            gradtx.scale_by_dadapt_lion(0.5, 0.8, 0.9, 0.1, 0.25, mask="kernel", growth_rate=1.5),
+            gradtx.scale(-1.0),
+        ),
+    ),
+    "dadapt_adan": (
+        gradtx.dadapt_adan(0.5, (0.8, 0.7, 0.9), 0.01, 0.1, 0.25, mask="kernel", growth_rate=1.5),
+        chain(
+            gradtx.scale_by_dadapt_adan(0.5, 0.8, 0.7, 0.9, 0.01, 0.1, 0.25, mask="kernel", growth_rate=1.5),
             gradtx.scale(-1.0),
         ),
     ),
@@ -118,6 +154,43 @@ COMPOSITIONS = {
             RATE,
         ),
     ),
+    "mars": (
+        gradtx.mars(0.5, 0.8, 0.9, 0.01, 0.1, 2.0, 0.25, "kernel", "bfloat16"),
+        chain(gradtx.mars_correction(0.8, 0.1, 2.0), gradtx.scale_by_adam(0.8, 0.9, 0.01, 0, "bfloat16"), DECAY, RATE),
+    ),
+    "mars_lion": (
+        gradtx.mars_lion(0.5, 0.8, 0.1, 2.0, 0.25, "kernel", "bfloat16"),
+        chain(
+            gradtx.mars_correction(0.8, 0.1, 2.0),
+            gradtx.ema(0.8, debias=False, accumulator_dtype="bfloat16"),
+            gradtx.scale_by_sign(),
+            DECAY,
+            RATE,
+        ),
+    ),
+    "schedule_free": (
+        gradtx.schedule_free(gradtx.sgd(0.5), 0.5, 0.8, 1.5, "bfloat16"),
+        chain(gradtx.sgd(0.5), gradtx.average_iterates(0.5, 0.8, 1.5, "bfloat16")),
+    ),
+    "schedule_free_sgd": (
+        gradtx.schedule_free_sgd(0.5, None, 0.8, 0.25, 1.5, "bfloat16"),
+        chain(gradtx.add_decayed_weights(0.25), RATE, gradtx.average_iterates(0.5, 0.8, 1.5, "bfloat16")),
+    ),
+    "schedule_free_adamw": (
+        gradtx.schedule_free_adamw(0.5, None, 0.8, 0.9, 1e-3, 0.25, 1.5, "bfloat16"),
+        chain(
+            gradtx.scale_by_rms(0.9, 1e-3, eps_in_sqrt=False, bias_correction=True),
+            gradtx.add_decayed_weights(0.25),
+            RATE,
+            gradtx.average_iterates(0.5, 0.8, 1.5, "bfloat16"),
+        ),
+    ),
+    "schedule_free_radam": (
+        gradtx.schedule_free_radam(0.5, 0.8, 0.9, 1e-3, 0.25, 1.5, "bfloat16"),
+        gradtx.schedule_free_adamw(
+            0.5 * gradtx.rectification_schedule(0.9), None, 0.8, 0.9, 1e-3, 0.25, 1.5, "bfloat16"
+        ),
+    ),
     "laprop": (
         gradtx.laprop(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_laprop(0.8, 0.9, 1e-3, "bfloat16"), DECAY, RATE),
@@ -143,6 +216,19 @@ COMPOSITIONS = {
         gradtx.lion(0.5, 0.8, 0.9, "bfloat16", 0.25, "kernel"),
         chain(gradtx.scale_by_lion(0.8, 0.9, "bfloat16"), DECAY, RATE),
     ),
+    "dog": (
+        gradtx.dog(0.5, ("distance", 0.1), 1e-3, 0.25, "kernel"),
+        chain(DECAY, gradtx.scale_by_dog("distance", 0.1, 1e-3), RATE),
+    ),
+    "dowg": (
+        gradtx.dowg(0.5, 0.1, 1e-3, 0.25, "kernel"),
+        chain(DECAY, gradtx.scale_by_dowg(0.1, 1e-3), RATE),
+    ),
+    "cocob": (
+        gradtx.cocob(0.5, 10.0, 1e-3, 0.25, "kernel"),
+        chain(DECAY, scale_by_learning_rate(0.5, flip_sign=False), gradtx.scale_by_cocob(10.0, 1e-3)),
+    ),
+    "kt": (gradtx.kt(0.01, 0.25, "kernel"), chain(DECAY, gradtx.scale_by_kt(0.01))),
     "lamb": (
         gradtx.lamb(0.5, **MOMENTS, weight_decay=0.25, mask="kernel", bias_correction=False, max_norm=2.0,
                     trust_ratio_mask="*a*"),
@@ -228,6 +314,16 @@ COMPOSITIONS = {
 
 DEFAULTS = {
     "dadapt_adamw": (gradtx.dadapt_adamw(), chain(gradtx.scale_by_dadapt_adam(), gradtx.scale(-1.0))),
+    "dadapt_sgd": (
+        gradtx.dadapt_sgd(),
+        chain(gradtx.add_decayed_weights(), gradtx.scale_by_dadapt_sgd(), gradtx.scale(-1.0)),
+    ),
+    "dadapt_adagrad": (
+        gradtx.dadapt_adagrad(),
+        chain(gradtx.add_decayed_weights(), gradtx.scale_by_dadapt_adagrad(), gradtx.scale(-1.0)),
+    ),
+    "dadapt_lion": (gradtx.dadapt_lion(), chain(gradtx.scale_by_dadapt_lion(), gradtx.scale(-1.0))),
+    "dadapt_adan": (gradtx.dadapt_adan(), chain(gradtx.scale_by_dadapt_adan(), gradtx.scale(-1.0))),
     "prodigy": (gradtx.prodigy(), chain(gradtx.scale_by_prodigy(), gradtx.scale(-1.0))),
     "lbfgs": (
         gradtx.lbfgs(),

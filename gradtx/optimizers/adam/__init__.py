@@ -1,15 +1,18 @@
 """Adam and its descendants: momentum divided by an estimate of the gradient's scale."""
 
 from gradtx.optimizers.adam.acprop import acprop, scale_by_acprop
+from gradtx.optimizers.adam.adabound import adabound, amsbound, scale_by_adabound, scale_by_amsbound
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.adam.adam_mini import ScaleByAdamMiniState, adam_mini, scale_by_adam_mini
 from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
+from gradtx.optimizers.adam.adamp import adamp, sgdp, tangential
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
 from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
 from gradtx.optimizers.adam.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
 from gradtx.optimizers.adam.belief import adabelief, scale_by_belief
 from gradtx.optimizers.adam.laprop import laprop, scale_by_laprop
+from gradtx.optimizers.adam.mars import MarsCorrectionState, mars, mars_correction, mars_lion
 from gradtx.optimizers.adam.nadam import ScaleByNadamState, nadam, scale_by_nadam
 from gradtx.optimizers.adam.radam import radam, rectification_schedule, scale_by_radam, scale_by_rectified_adam
 from gradtx.optimizers.adam.ranger import ranger
@@ -18,6 +21,7 @@ from gradtx.optimizers.adam.simplified_ademamix import scale_by_simplified_adema
 from gradtx.optimizers.adam.yogi import scale_by_yogi, yogi
 
 __all__ = [
+    "MarsCorrectionState",
     "ScaleByAdamMiniState",
     "ScaleByAdamState",
     "ScaleByAdamaxState",
@@ -27,27 +31,35 @@ __all__ = [
     "ScaleByNadamState",
     "acprop",
     "adabelief",
+    "adabound",
     "adam",
     "adam_mini",
     "adamax",
     "adamaxw",
+    "adamp",
     "adamw",
     "adan",
     "ademamix",
     "adopt",
+    "amsbound",
     "amsgrad",
     "laprop",
+    "mars",
+    "mars_correction",
+    "mars_lion",
     "nadam",
     "radam",
     "ranger",
     "rectification_schedule",
     "scale_by_acprop",
+    "scale_by_adabound",
     "scale_by_adam",
     "scale_by_adam_mini",
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_ademamix",
     "scale_by_adopt",
+    "scale_by_amsbound",
     "scale_by_amsgrad",
     "scale_by_belief",
     "scale_by_laprop",
@@ -59,6 +71,8 @@ __all__ = [
     "schedule_free_adamw",
     "schedule_free_radam",
     "schedule_free_sgd",
+    "sgdp",
     "simplified_ademamix",
+    "tangential",
     "yogi",
 ]
