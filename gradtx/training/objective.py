@@ -23,12 +23,16 @@ class Objective(NamedTuple):
     """The loss of one batch.
 
     Attributes:
-      value: ``value(params) -> loss``.
+      value_and_aux: ``value_and_aux(params) -> (loss, aux)``.
       evaluate: ``evaluate(params) -> (loss, aux, gradient)``.
     """
 
-    value: Callable[[Params], jax.Array]
+    value_and_aux: Callable[[Params], tuple[jax.Array, Any]]
     evaluate: Callable[[Params], tuple[jax.Array, Any, Updates]]
+
+    def value(self, params: Params) -> jax.Array:
+        """The loss."""
+        return self.value_and_aux(params)[0]
 
     def functions(self) -> dict[str, Callable[[Params], Any]]:
         """The extras that are functions of the params."""
@@ -101,7 +105,7 @@ def whole(loss: Loss, batch: Any, key: Any) -> Objective:
         (value, aux), grads = differentiated(params, batch, key)
         return value, aux, jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
 
-    return Objective(lambda params: loss(params, batch, key)[0], evaluate)
+    return Objective(lambda params: loss(params, batch, key), evaluate)
 
 
 def in_parts(loss: Loss, batch: Any, key: Any, parts: int, weight_fn: WeightFn | None) -> Objective:
@@ -120,12 +124,13 @@ def in_parts(loss: Loss, batch: Any, key: Any, parts: int, weight_fn: WeightFn |
     def share_of(share: jax.Array, x: Any) -> Any:
         return jnp.where(share > 0, share * x, 0)
 
-    def value(params: Params) -> jax.Array:
-        def add(total: jax.Array, x: Any) -> tuple[jax.Array, None]:
+    def value_and_aux(params: Params) -> tuple[jax.Array, Any]:
+        def add(total: jax.Array, x: Any) -> tuple[jax.Array, Any]:
             part, share, key = x
-            return total + share_of(share, loss(params, part, key)[0]), None
+            value, aux = loss(params, part, key)
+            return total + share_of(share, value), aux
 
-        mean: jax.Array = jax.lax.scan(add, jnp.zeros(()), (micro, shares, keys))[0]
+        mean: tuple[jax.Array, Any] = jax.lax.scan(add, jnp.zeros(()), (micro, shares, keys))
         return mean
 
     def evaluate(params: Params) -> tuple[jax.Array, Any, Updates]:
@@ -139,7 +144,7 @@ def in_parts(loss: Loss, batch: Any, key: Any, parts: int, weight_fn: WeightFn |
         (value, grads), aux = jax.lax.scan(add, zeros, (micro, shares, keys))
         return value, aux, jax.tree.map(_gradient_like, params, grads)
 
-    return Objective(value, evaluate)
+    return Objective(value_and_aux, evaluate)
 
 
 def split(batch: Any, parts: int) -> Any:

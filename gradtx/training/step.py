@@ -74,8 +74,8 @@ def build_step(
       weight_fn: ``weight_fn(part)`` is the weight :math:`w_i` of a part, a scalar: the number of its tokens that
         count, if the loss is a mean over these. By default parts count alike. A part of weight 0 is left out.
       reuse: take the value and the gradient from the state where a line search left them, by
-        `value_and_grad_from_state`. Only right where every step has the same batch and the same key, and nothing after
-        the search changes the updates.
+        `value_and_grad_from_state`; with `has_aux`, the loss is computed for what comes beside it. Only right where
+        every step has the same batch and the same key, and nothing after the search changes the updates.
       norms: report the norms of gradient and update, which reads the one again and computes the other twice: on XLA's
         CPU backend 16 to 32 bytes more per parameter.
       donate: the buffers of params and state are reused for the new ones; the old arrays cannot be used afterwards.
@@ -86,8 +86,8 @@ def build_step(
     Raises:
       ArgumentTypeError: `loss_fn` takes or returns something else.
       UnknownNameError: `reuse` is asked for and the state has no line search.
-      ArgumentValueError: `reuse` and `has_aux` are both asked for, `accumulate` is less than 1 or does not divide the
-        batch, or the loss is not a real scalar.
+      ArgumentValueError: the line search stores no gradient to `reuse`, `accumulate` is less than 1 or does not divide
+        the batch, or the loss is not a real scalar.
       MissingExtraError: `loss_fn` takes a key and the step was given none.
 
     Example:
@@ -106,9 +106,6 @@ def build_step(
         tx = as_transformation(tx, "tx to be a transformation")
         loss = as_loss(loss_fn, has_aux)
         _check_parts(accumulate)
-        if reuse and has_aux:
-            hint = "return the loss alone, and compute the rest outside"
-            raise ArgumentValueError("reuse without has_aux", got="both", hint=hint)
     except GradtxError as error:
         error.locate("build_step")
         raise
@@ -118,8 +115,9 @@ def build_step(
         parted = accumulate > 1
         objective = in_parts(loss, batch, loss_key, accumulate, weight_fn) if parted else whole(loss, batch, loss_key)
         if reuse:
-            value, grads = value_and_grad_from_state(objective.value)(params, state=state)
-            aux = None
+            loss_of = objective.value_and_aux if has_aux else objective.value
+            made, grads = value_and_grad_from_state(loss_of, has_aux)(params, state=state)
+            value, aux = made if has_aux else (made, None)
         else:
             value, aux, grads = objective.evaluate(params)
         given = {"value": value, "grad": grads, **objective.functions()}

@@ -1,5 +1,7 @@
 """Values and gradients at other points: what is derived from what, and what parts of a tree see."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from gradtx import adam, chain, masked, partition, sgd
 from gradtx.combinators.selection import select_extras
 from gradtx.core import from_functions, grad_function, value_and_grad_function, value_function
-from gradtx.errors import MissingExtraError
+from gradtx.errors import ArgumentTypeError, MissingExtraError
 
 
 def loss(p):
@@ -48,6 +50,27 @@ def test_a_value_cannot_be_derived_from_a_gradient():
     for derive, keyword in ((value_function, "value_fn"), (value_and_grad_function, "value_and_grad_fn")):
         with pytest.raises(MissingExtraError, match=keyword):
             derive(extra)
+
+
+@pytest.mark.parametrize("keyword", ["value_fn", "grad_fn", "value_and_grad_fn"])
+def test_a_function_of_more_than_the_params_is_an_error(keyword):
+    def wants_more(p, batch, *, key):
+        return p
+
+    derive = {"value_fn": value_function, "grad_fn": grad_function, "value_and_grad_fn": value_and_grad_function}[
+        keyword
+    ]
+    for function in (wants_more, jax.jit(wants_more)):
+        with pytest.raises(ArgumentTypeError, match=rf"{keyword} .* that wants batch, key too; close over the batch"):
+            derive({keyword: function})
+    for function in (
+        functools.partial(wants_more, batch=1, key=2),
+        lambda p, batch=1: p,
+        lambda *args, **kwargs: args[0],
+        jnp.sum,
+        max,
+    ):
+        assert derive({keyword: function}) is function
 
 
 def test_the_error_names_member_keyword_and_build_step():

@@ -277,6 +277,22 @@ def test_evaluations_of_a_line_search_are_used_again(accumulate):
     assert counts[True] <= counts[False] - 4  # the first step evaluates the loss; the four after it need not
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_comes_beside_the_loss_is_that_of_the_params(accumulate):
+    def loss(params, batch):
+        return loss_fn(params, batch), {"norm": gradtx.global_norm(params), "count": jnp.int32(1)}
+
+    batches = [batch_of(0)] * 4
+    plain, _, _ = train(gradtx.lbfgs(), loss_fn, batches, accumulate=accumulate, reuse=True)
+    fresh, _, expected = train(gradtx.lbfgs(), loss, batches, accumulate=accumulate, has_aux=True)
+    again, _, reports = train(gradtx.lbfgs(), loss, batches, accumulate=accumulate, has_aux=True, reuse=True)
+    chex.assert_trees_all_close(again, plain, rtol=1e-6)
+    chex.assert_trees_all_close(again, fresh, rtol=1e-3, atol=1e-4)
+    for report, wanted in zip(reports, expected, strict=True):
+        chex.assert_trees_all_close(report.aux, wanted.aux, rtol=1e-3)
+        chex.assert_trees_all_equal_shapes_and_dtypes(report, wanted)
+
+
 def test_norms_may_be_left_out():
     _, _, reports = train(gradtx.sgd(0.1), norms=False)
     assert reports[0].grad_norm is reports[0].update_norm is None
@@ -417,11 +433,6 @@ BAD_ARGUMENTS = {
     ),
     "factory": ((loss_fn, gradtx.adam), {}, "tx to be a transformation, got the function 'adam'; call it: adam(...)"),
     "zero parts": ((loss_fn, gradtx.sgd(0.1)), {"accumulate": 0}, "accumulate in [1, inf), got 0"),
-    "reuse and aux": (
-        (loss_fn, gradtx.lbfgs()),
-        {"reuse": True, "has_aux": True},
-        "reuse without has_aux, got both; return the loss alone, and compute the rest outside",
-    ),
     "half a part": (
         (loss_fn, gradtx.sgd(0.1)),
         {"accumulate": 1.5},

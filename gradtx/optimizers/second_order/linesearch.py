@@ -15,7 +15,7 @@ import numpy as np
 
 from gradtx import tree
 from gradtx.core import apply_updates, cond, value_and_ascent, value_and_grad_function, value_function, zero_count
-from gradtx.errors import ArgumentValueError, UnknownNameError, require_extra
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, require_extra
 from gradtx.tree.norms import all_finite
 from gradtx.tree.paths import is_inert, is_none
 from gradtx.typing import Count, Params, State, Updates
@@ -229,7 +229,9 @@ def choose(condition: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), yes, no)
 
 
-def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tuple[jax.Array, Updates]]:
+def value_and_grad_from_state(
+    value_fn: Callable[..., Any], has_aux: bool = False
+) -> Callable[..., tuple[Any, Updates]]:
     """`jax.value_and_grad` that takes both from the state of a line search if they are there.
 
     A line search has evaluated the function at the point it accepted, so that the next step need not. Before the first
@@ -242,14 +244,18 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
 
     Args:
       value_fn: a function of the params, and of further arguments, that returns a scalar.
+      has_aux: it returns a pair of the scalar and anything else. That is in no state: the function is called for it at
+        every step, but not differentiated where the gradient is known.
 
     Returns:
-      ``value_and_grad(params, *args, state, **kwargs) -> (value, grad)``: the value in the default float dtype, the
-      gradient like the params; at complex leaves it is the direction of steepest ascent, the conjugate of `jax.grad`'s.
+      ``value_and_grad(params, *args, state, **kwargs) -> (value, grad)``, or ``((value, aux), grad)`` if `has_aux`:
+      the value in the default float dtype, the gradient like the params; at complex leaves it is the direction of
+      steepest ascent, the conjugate of `jax.grad`'s.
 
     Raises:
       UnknownNameError: the state has no line search, or several.
       ArgumentValueError: the search stores no gradient.
+      ArgumentTypeError: `has_aux`, and `value_fn` returns no pair.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -265,24 +271,39 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
       True
     """
 
-    def value_and_grad(params: Params, *args: Any, state: State, **kwargs: Any) -> tuple[jax.Array, Updates]:
+    def value_and_grad(params: Params, *args: Any, state: State, **kwargs: Any) -> tuple[Any, Updates]:
         stored = _stored(state)
         seen: Any = jax.tree.structure(stored.grad)
-        differentiate = value_and_ascent(lambda p: value_fn(p, *args, **kwargs))
 
-        def compute() -> tuple[jax.Array, Updates]:
-            value, grad = differentiate(params)
-            return jnp.asarray(value, jnp.result_type(float)), _at_numbers(grad, params)
+        def evaluate(params: Params) -> tuple[Any, Any]:
+            made = value_fn(params, *args, **kwargs)
+            return _pair(made) if has_aux else (made, None)
+
+        def compute() -> tuple[jax.Array, Any, Updates]:
+            (value, aux), grad = value_and_ascent(evaluate, has_aux=True)(params)
+            return jnp.asarray(value, jnp.result_type(float)), aux, _at_numbers(grad, params)
+
+        def take() -> tuple[jax.Array, Any, Updates]:
+            aux = evaluate(params)[1] if has_aux else None
+            return stored.value, aux, _at_numbers(stored.grad, params)
 
         if seen != jax.tree.structure(params):
-            value, grad = compute()
+            value, aux, grad = compute()
         else:
-            take = lambda: (stored.value, _at_numbers(stored.grad, params))  # noqa: E731
             usable = jnp.isfinite(stored.value) & all_finite(stored.grad)
-            value, grad = cond(usable, take, compute)
-        return value, jax.tree.map(_of_integers, grad, params, is_leaf=is_none)
+            value, aux, grad = cond(usable, take, compute)
+        grad = jax.tree.map(_of_integers, grad, params, is_leaf=is_none)
+        return ((value, aux) if has_aux else value), grad
 
     return value_and_grad
+
+
+def _pair(made: Any) -> tuple[Any, Any]:
+    if not isinstance(made, tuple) or len(made) != 2:
+        got = f"a tuple of {len(made)}" if isinstance(made, tuple) else "one value"
+        expected = "value_fn to return a pair (value, aux), as has_aux is True"
+        raise ArgumentTypeError(expected, got=got, origin="value_and_grad_from_state")
+    return made
 
 
 def _stored(state: State) -> LinesearchState:

@@ -7,7 +7,7 @@ import pytest
 
 import gradtx
 from gradtx import LinesearchStop, chain, lbfgs, scale_by_backtracking_linesearch, scale_by_zoom_linesearch
-from gradtx.errors import ArgumentValueError, MissingExtraError, UnknownNameError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, UnknownNameError
 
 SEARCHES = {
     "zoom": scale_by_zoom_linesearch(20),
@@ -260,6 +260,64 @@ def test_further_arguments_reach_the_function():
     value, grad = gradtx.value_and_grad_from_state(lambda p, x, y: jnp.sum(x * p) + y)(P, 2, state=lbfgs().init(P), y=1)
     assert float(value) == 7
     np.testing.assert_array_equal(grad, [2, 2])
+
+
+def test_what_comes_beside_the_value_is_computed_for_the_params():
+    tx = lbfgs()
+
+    def loss(p):
+        return parabola(p), {"twice": 2 * p, "count": jnp.int32(3)}
+
+    p, state = P, tx.init(P)
+    for run in (lambda f: f, jax.jit, jax.jit):
+        both = run(lambda p, state: gradtx.value_and_grad_from_state(loss, has_aux=True)(p, state=state))
+        (value, aux), grad = both(p, state)
+        np.testing.assert_allclose(value, parabola(p), rtol=1e-6)
+        np.testing.assert_array_equal(aux["twice"], 2 * p)
+        assert aux["count"].dtype == jnp.int32
+        np.testing.assert_allclose(grad, 2 * p, rtol=1e-5, atol=1e-6)
+        updates, state = tx.update(grad, state, p, value=value, grad=grad, value_fn=parabola)
+        p = gradtx.apply_updates(p, updates)
+
+
+def test_of_what_comes_beside_the_value_only_the_forward_pass_is_computed():
+    calls, slopes = [], []
+
+    @jax.custom_jvp
+    def loss(p):
+        calls.append(1)
+        return parabola(p)
+
+    @loss.defjvp
+    def slope(primals, tangents):
+        slopes.append(1)
+        return jax.jvp(parabola, primals, tangents)
+
+    stored = lbfgs().init(P)[-1]._replace(value=jnp.float32(3), grad=P)
+    (value, aux), grad = gradtx.value_and_grad_from_state(lambda p: (loss(p), p), has_aux=True)(P, state=(stored,))
+    assert (float(value), len(calls), len(slopes)) == (3, 1, 0)
+    np.testing.assert_array_equal(aux, P)
+    np.testing.assert_array_equal(grad, P)
+
+
+def test_a_pair_must_be_one():
+    for loss, got in ((parabola, "one value"), (lambda p: (parabola(p), 1, 2), "a tuple of 3")):
+        with pytest.raises(ArgumentTypeError, match=rf"value_and_grad_from_state: .* as has_aux is True, got {got}"):
+            gradtx.value_and_grad_from_state(loss, has_aux=True)(P, state=lbfgs().init(P))
+
+
+@every
+def test_a_function_that_wants_the_batch_is_an_error(search):
+    def loss(p, x, y):
+        return parabola(p)
+
+    grads = jax.grad(parabola)(P)
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"expected value_fn to be a function of the params alone, got one that wants x, y too; "
+        r"close over the batch: value_fn=lambda params: f\(params, x, y\)",
+    ):
+        search.update(grads, search.init(P), P, value=parabola(P), grad=grads, value_fn=loss, x=1, y=2)
 
 
 def test_a_search_that_saw_a_part_is_no_help_for_the_whole():
