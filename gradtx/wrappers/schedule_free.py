@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.combinators import chain
+from gradtx.combinators.chain import chain
 from gradtx.core import Form, GradientTransformation, leafwise, one_for_zero, transformation
 from gradtx.errors import UnknownNameError
 from gradtx.typing import DTypeName, MaskedNode, NonNegative, Params, Range, State
@@ -177,7 +177,7 @@ def schedule_free_eval_params(state: State, params: Params) -> Params:
         expected = "an AverageIteratesState in the state"
         raise UnknownNameError(expected, got="none", origin="schedule_free_eval_params")
 
-    def average(y: jax.Array, z: jax.Array, *, b1: Any) -> jax.Array:
+    def average(y: jax.Array, z: jax.Array, *, b1: Any) -> Any:
         return y + (1 - 1 / b1) * (z - y)
 
     for averaged in found:
