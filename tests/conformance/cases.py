@@ -97,6 +97,7 @@ POSITIONAL: dict[str, tuple[Any, ...]] = {
 VARIANTS: dict[str, Any] = {
     "adabelief+rectified": gradtx.adabelief(0.1, b2=0.9, rectify=True),
     "sgd+momentum": gradtx.sgd(0.1, momentum=0.9),
+    "sgd+dampening": gradtx.sgd(0.1, momentum=0.9, dampening=0.5),
     "sgd+nesterov": gradtx.sgd(0.1, momentum=0.9, nesterov=True),
     "adagrad+eps_outside": gradtx.adagrad(0.1, eps_in_sqrt=False),
     "adafactor+factored": gradtx.adafactor(0.1, 2, momentum=0.9, weight_decay_rate=0.01, weight_decay_mask="*kernel"),
@@ -109,6 +110,7 @@ VARIANTS: dict[str, Any] = {
     "ademamix+schedules": gradtx.ademamix(
         0.1, b3=gradtx.linear_schedule(0.9, 0.95, 9), alpha=gradtx.linear_schedule(0.0, 2.0, 9)
     ),
+    "adamp+projecting": gradtx.adamp(0.1, weight_decay=0.1, delta=10.0),
     "adopt+clipped": gradtx.adopt(0.1, nesterov=True, clip_value_fn=gradtx.linear_schedule(0.5, 2.0, 9)),
     "adopt+unclipped": gradtx.adopt(0.1, b2=0.99, use_clipping=False),
     "amsgrad+after_max": gradtx.amsgrad(0.1, bias_correction="after_max"),

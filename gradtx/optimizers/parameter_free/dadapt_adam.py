@@ -93,7 +93,7 @@ def scale_by_dadapt_adam(
     Example:
       >>> import jax.numpy as jnp, gradtx
       >>> tx = gradtx.scale_by_dadapt_adam(estim_lr0=0.25)
-      >>> tx.update(jnp.array([0.5, -3.0]), tx.init(jnp.zeros(2)))[0]
+      >>> tx.update(jnp.array([0.5, -3.0]), tx.init(jnp.zeros(2)))[0].round(3)
       Array([ 0.25, -0.25], dtype=float32)
 
     References:
@@ -176,7 +176,7 @@ def dadapt_adamw(
       >>> for _ in range(100):
       ...     updates, state = tx.update(jax.grad(lambda p: jnp.sum(p**2))(p), state, p)
       ...     p = gradtx.apply_updates(p, updates)
-      >>> bool(0.01 < gradtx.tree.get_field(state, "estim_lr") < 3)
+      >>> bool(1 < gradtx.tree.get_field(state, "estim_lr") < 5)
       True
 
     References:

@@ -16,6 +16,7 @@ from gradtx.combinators.selection import selected
 from gradtx.core import Leafwise, leafwise, one_for_zero
 from gradtx.core.leafwise import LeafState, Outline, Scalars
 from gradtx.errors import ArgumentValueError
+from gradtx.tree.paths import is_inert, is_none
 from gradtx.typing import EmptyState, Mask, Params, State, Updates
 
 
@@ -34,10 +35,10 @@ def decays(betas: Any, count: int) -> tuple[Any, ...]:
 def beside(
     updates: Updates, function: Callable[..., Any], *trees: Any, read: Sequence[Any] = (), **numbers: Any
 ) -> list[Any]:
-    """`tree.map_leaves` of the trees with ``function(g, ...)``; where there is no gradient, their leaves stay.
+    """`tree.map_leaves` of the trees with ``function(g, ...)``, for the sums of `prepare`.
 
-    What has to be summed over all leaves in `prepare` is computed by it. The leaf function computes it again, from the
-    same arrays and in the same loop as the update.
+    There is nothing where there is no gradient: such a leaf has no part in the sums of a step, as in the authors' code.
+    The leaf function computes the same again, from the same arrays and in one loop with the update.
     """
 
     def leaf(g: jax.Array, *row: jax.Array, **numbers: Any) -> tuple[jax.Array, ...]:
@@ -45,7 +46,7 @@ def beside(
         return (g, *made) if isinstance(made, tuple) else (g, made)
 
     _, *made = tree.map_leaves(leaf, updates, *trees, read=read, **numbers)
-    return made
+    return [jax.tree.map(lambda g, x: None if is_inert(g) else x, updates, x, is_leaf=is_none) for x in made]
 
 
 def sum_of_absolutes(x: Any) -> jax.Array:

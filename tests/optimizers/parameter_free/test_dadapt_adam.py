@@ -2,17 +2,14 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import gradtx
 from tests.optimizers.layerwise.scalars import path
-from tests.optimizers.parameter_free.whole import Descending, assert_follows, assert_optaxs, descend, problem
+from tests.optimizers.parameter_free.whole import Descending, assert_follows, assert_optaxs
 from tests.references import Rule, power_complement, square
-from tests.trajectories import SINGLE, run
 
 
 @dataclasses.dataclass
@@ -79,38 +76,3 @@ GOLDEN = [
 def test_the_golden_steps_of_one_number(arguments, expected):
     steps = path(gradtx.dadapt_adamw(estim_lr0=1e-2, **arguments))
     np.testing.assert_allclose(steps, expected, rtol=0, atol=5.001e-8)
-
-
-@pytest.mark.parametrize("zeros", [0, 5])
-def test_it_finds_the_way_and_zero_gradients_at_the_start_do_not_matter(zeros):
-    p, state = descend(gradtx.dadapt_adamw(), 400 + zeros, zeros=zeros)
-    assert 0.1 < float(gradtx.tree.get_field(state, "estim_lr")) < 6
-    assert all(np.allclose(x, 3.0, atol=0.1) for x in jax.tree.leaves(p))
-
-
-def test_the_growth_is_bounded():
-    params, grads = problem(SINGLE, 40)
-    tx = gradtx.dadapt_adamw(growth_rate=1.02)
-    state = run(tx, params, grads)[2]
-    assert float(gradtx.tree.get_field(state, "estim_lr")) < 1e-6 * 1.02**40.01
-    assert float(gradtx.tree.get_field(run(gradtx.dadapt_adamw(), params, grads)[2], "estim_lr")) > 1e-5
-
-
-def test_nothing_is_estimated_from_zero_gradients():
-    tx, zeros = gradtx.dadapt_adamw(), jnp.zeros(3)
-    updates, state = tx.update(zeros, tx.init(zeros))
-    assert not updates.any()
-    assert float(gradtx.tree.get_field(state, "estim_lr")) == np.float32(1e-6)
-
-
-def test_the_mask_chooses_what_decays_and_only_a_decay_needs_the_params():
-    params, grads = problem(SINGLE)
-    decayed, plain, masked = (
-        run(gradtx.dadapt_adamw(estim_lr0=1e-2, weight_decay=decay, mask=mask), params, grads)[0]
-        for decay, mask in ((0.1, None), (0.0, None), (0.1, "kernel"))
-    )
-    np.testing.assert_array_equal(masked["kernel"], decayed["kernel"])
-    np.testing.assert_array_equal(masked["scalar"], plain["scalar"])
-    tx = gradtx.dadapt_adamw(weight_decay=0.1)
-    with pytest.raises(gradtx.errors.MissingExtraError, match="scale_by_dadapt_adam: expected update"):
-        tx.update(params, tx.init(params))
