@@ -170,7 +170,6 @@ def joined(
     return Leafwise(
         lambda params: pack([m.init(params) for m in members]), prepare, split, leaf, merge,
         needs_updates=any(m.needs_updates for m in members), needs_params=any(m.needs_params for m in members),
-        stacked=any(m.stacked for m in members),
     )  # fmt: skip
 
 
@@ -179,7 +178,7 @@ def groups(members: Sequence[Leafwise | None]) -> list[list[int]]:
     found: list[list[int]] = []
     for i, member in enumerate(members):
         before = members[found[-1][-1]] if found else None
-        joins = member and before and not (member.needs_updates or member.stacked or before.stacked)
+        joins = member and before and not member.needs_updates
         if joins:
             found[-1].append(i)
         else:

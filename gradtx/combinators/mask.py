@@ -57,7 +57,7 @@ def masked(
     """
     choose, choose_at_init = functools.partial(tree.resolve_mask, mask), functools.partial(tree.require_matches, mask)
 
-    if inner.leafwise and not inner.leafwise.stacked:
+    if inner.leafwise:
         otherwise = jnp.zeros_like if unselected == "freeze" else lambda g: g
         form = selected(_without_whole_updates(inner.leafwise), choose, otherwise, choose_at_init)
         return _in_masked_state(form)

@@ -91,7 +91,7 @@ def partition(
 
     extras_at = extras_of_members(list(members.values()))
     forms = {k: tx.leafwise for k, tx in members.items()}
-    if all(form and not form.stacked for form in forms.values()):
+    if all(forms.values()):
         return _leafwise({k: form for k, form in forms.items() if form}, init, labels_of, extras_at)
 
     def update(

@@ -1,7 +1,7 @@
 """Leafwise transformations: some scalars once a step, then one function of each leaf.
 
 Most transformations are that. Said so, the rest follows: a chain of them is one function of a leaf, their state can be
-kept, placed and stacked leaf by leaf, and one `jax.jit` of the function serves all leaves of one shape and dtype: under
+kept and placed leaf by leaf, and one `jax.jit` of the function serves all leaves of one shape and dtype: under
 `jit` it is traced once for them, eagerly it is one dispatch for each.
 """
 
@@ -69,7 +69,6 @@ class Leafwise:
       merge: ``merge(state, outline, [leaf state, ...]) -> state``, which undoes `split`.
       needs_updates: whether `prepare` looks at the updates. It then begins a group of a chain.
       needs_params: whether `leaf` reads the params.
-      stacked: whether leaves of one shape and dtype are stacked and updated as one batch.
       state_type: the class of the state; `object` if there is none of its own.
     """
 
@@ -80,7 +79,6 @@ class Leafwise:
     merge: Callable[[State, Outline, list[LeafState]], State]
     needs_updates: bool = False
     needs_params: bool = False
-    stacked: bool = False
     state_type: type = object
 
     @functools.cached_property
@@ -91,11 +89,6 @@ class Leafwise:
             return _in_accumulators(self, scalars, index, g, s, p)
 
         return jax.jit(leaf)
-
-    @functools.cached_property
-    def call_stacked(self) -> Callable[..., tuple[Any, LeafState]]:
-        """`call` on leaves of one kind, stacked along a new first axis."""
-        return jax.jit(jax.vmap(self.call, in_axes=(None, 0, 0, 0, 0)))
 
 
 # --- saying one -------------------------------------------------------------------------------------------------------
@@ -108,7 +101,6 @@ def leafwise(
     init_leaf: Callable[[jax.Array], Any] | None = None,
     init_shared: Callable[[Params], dict[str, Any]] | None = None,
     prepare: Callable[..., tuple[State, dict[str, Any]]] | None = None,
-    stacked: bool = False,
 ) -> Leafwise:
     """A transformation from one function of a leaf.
 
@@ -127,8 +119,6 @@ def leafwise(
       prepare: ``prepare(state, ...)`` returns the state with its shared fields of the next step, and a dict of scalars
         for this one. Of ``updates``, ``params`` and the extras it gets those it has arguments for; an argument without
         a default has to be there.
-      stacked: stack leaves of one shape and dtype, and map the leaf function over the stack: for matrix products, of
-        which one of a batch is faster than many. A stacked transformation is not joined with its neighbours in a chain.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -193,7 +183,7 @@ def leafwise(
 
     return Leafwise(
         init, prepare_step, split, leaf_step, merge,
-        needs_updates="updates" in wanted, needs_params="p" in taken, stacked=stacked, state_type=state,
+        needs_updates="updates" in wanted, needs_params="p" in taken, state_type=state,
     )  # fmt: skip
 
 
@@ -257,17 +247,9 @@ def update_leaves(
     ss = form.split(state, outline)
     ps = outline.leaves(params, "params") if form.needs_params else [None] * len(gs)
     moving = [i for i, g in enumerate(gs) if not is_inert(g)]  # the others, and their states, stay as they are
-    run = _run_stacked if form.stacked else _run_one_by_one
-    run(form, scalars, outline, moving, gs, ss, ps)
-    return outline.treedef.unflatten(gs), form.merge(state, outline, ss)
-
-
-def _run_one_by_one(
-    form: Leafwise, scalars: Scalars, outline: Outline, moving: list[int], gs: list[Any], ss: list[Any], ps: list[Any]
-) -> None:
-    """Replace the updates and states of leaves by the new ones."""
     for i in moving:
         gs[i], ss[i] = _called(form.call, outline, i, scalars, np.int32(i), gs[i], ss[i], ps[i])
+    return outline.treedef.unflatten(gs), form.merge(state, outline, ss)
 
 
 def _called(call: Callable[..., Any], outline: Outline, index: int, *args: Any) -> Any:
@@ -277,25 +259,6 @@ def _called(call: Callable[..., Any], outline: Outline, index: int, *args: Any) 
     except GradtxError as error:
         error.at = error.at or leaf_paths(outline.tree)[index]
         raise
-
-
-def _run_stacked(
-    form: Leafwise, scalars: Scalars, outline: Outline, moving: list[int], gs: list[Any], ss: list[Any], ps: list[Any]
-) -> None:
-    """The same, with leaves of one shape and dtype in one batch."""
-    kinds: dict[Any, list[int]] = {}
-    for i in moving:
-        arrays, treedef = jax.tree.flatten((gs[i], ss[i], ps[i]))
-        kinds.setdefault((treedef, *(jax.typeof(x) for x in arrays)), []).append(i)
-    for alike in kinds.values():
-        if len(alike) == 1:
-            _run_one_by_one(form, scalars, outline, alike, gs, ss, ps)
-            continue
-        rows = [(np.int32(i), gs[i], ss[i], ps[i]) for i in alike]
-        stacks = jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
-        made = _called(form.call_stacked, outline, alike[0], scalars, *stacks)
-        for k, i in enumerate(alike):
-            gs[i], ss[i] = jax.tree.map(lambda x, k=k: x[k], made)
 
 
 def _in_accumulators(

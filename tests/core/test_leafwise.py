@@ -169,58 +169,6 @@ def test_state_of_other_shapes_than_the_leaf(run):
     }
 
 
-def test_equal_shapes_may_be_stacked():
-    seen = []
-
-    @gradtx.transformation
-    def test_only_stacked():
-        def leaf(g, m, *, index):
-            seen.append(g.shape)
-            return g @ jnp.ones((2, 2)) + index if g.ndim == 2 else g, m + g
-
-        return gradtx.leafwise(leaf, state=gradtx.TraceState, init_leaf=jnp.zeros_like, stacked=True)
-
-    tx = gradtx.chain(gradtx.scale(1.0), test_only_stacked(), gradtx.scale(1.0))
-    agree(tx)
-    updates, state = jax.jit(tx.update)(GRADS, tx.init(PARAMS), PARAMS)
-    # Leaves are numbered in the order of the tree: bias, kernel, bias, kernel.
-    assert [updates[f"layer{i}"]["kernel"][0, 0].item() for i in range(4)] == [4 + 1, 4 + 3, 4 + 5, 4 + 7]
-    chex.assert_trees_all_equal(state[1].trace, GRADS)
-    program = str(jax.make_jaxpr(tx.update)(GRADS, tx.init(PARAMS), PARAMS))
-    assert program.count("dot_general") == 1
-    with_mask = gradtx.masked(tx.transforms[1], "*kernel")
-    agree(with_mask)
-
-
-def test_what_is_stacked_is_no_part_of_a_group():
-    @gradtx.transformation
-    def test_only_stacked_alone():
-        return gradtx.leafwise(lambda g: g, stacked=True)
-
-    scale, stacked = gradtx.scale(2.0), test_only_stacked_alone()
-    assert groups([tx.leafwise for tx in (scale, scale, stacked, scale, scale)]) == [[0, 1], [2], [3, 4]]
-
-
-def test_stacked_leaves_get_what_they_get_one_by_one():
-    def made(stacked):
-        @gradtx.transformation
-        def test_only_either():
-            def leaf(g, m, *, p, index):
-                return jnp.cumsum(g, axis=0) + index * p, m + g
-
-            return gradtx.leafwise(leaf, state=gradtx.TraceState, init_leaf=jnp.zeros_like, stacked=stacked)
-
-        return test_only_either()
-
-    dtypes = {"a": "float32", "b": "bfloat16", "c": "float32", "d": "bfloat16"}
-    params = {k: jnp.arange(6.0).reshape(3, 2).astype(dtype) for k, dtype in dtypes.items()}
-    params |= {"alone": jnp.arange(2.0), "none": None}
-    for run in (lambda f: f, jax.jit):
-        one_by_one, together = (run(tx.update)(params, tx.init(params), params) for tx in map(made, (False, True)))
-        chex.assert_trees_all_equal_shapes_and_dtypes(together, one_by_one)
-        chex.assert_trees_all_equal(together, one_by_one)
-
-
 def test_a_leaf_function_computes_in_the_precision_of_its_leaf(x64):
     seen = []
 
