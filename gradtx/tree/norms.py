@@ -64,8 +64,10 @@ def _norm_of_alike(rows: list[Row], square: jax.Array) -> tuple[jax.Array, jax.A
     The power depends on that sum, so that each group has its own: XLA's CPU backend would write out a common one as an
     array of the shape of a leaf.
     """
-    power = np.ldexp(np.ones((), square.dtype), np.finfo(square.dtype).maxexp // 2 + 2)
-    scale = jnp.where(_in_range(square), 1, jnp.where(square < 1, power, 1 / power))
+    half = np.finfo(square.dtype).maxexp // 2
+    # XLA may square the power first, if x is a constant of the program: 0 times an infinite one would be NaN.
+    up, down = (np.ldexp(np.ones((), square.dtype), exponent) for exponent in (half - 1, -half - 2))
+    scale = jnp.where(_in_range(square), 1, jnp.where(square < 1, up, down))
     total = jnp.sum(functools.reduce(jax.lax.add, [_square(x, scale) for (x,) in rows]))
     return jnp.sqrt(total), scale
 

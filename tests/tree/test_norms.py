@@ -124,6 +124,12 @@ def test_the_norm_is_right_wherever_it_is_a_float(dtype, compiled):
         np.testing.assert_allclose(norm(leaves), np.linalg.norm(wide), rtol=1e-6)
 
 
+def test_zeros_that_are_constants_of_a_program_have_norm_zero():
+    """XLA multiplies what scales small numbers with itself first, where it knows the numbers."""
+    zeros = {"a": jnp.zeros(3), "b": jnp.zeros(())}
+    assert float(jax.jit(lambda: tree.global_norm(zeros))()) == 0
+
+
 def test_the_norm_is_right_in_batches_and_in_double_precision(x64):
     sizes = jnp.array([0.0, 1e-300, 1e-160, 1e-25, 1.0, 1e25, 1e160, 1e300])
     leaves = [sizes[:, None] * jnp.array([[3.0, 4.0]]), jnp.zeros((8, 2), jnp.float32)]
