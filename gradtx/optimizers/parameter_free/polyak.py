@@ -83,7 +83,7 @@ def scale_by_polyak(
     def prepare(
         state: ScaleByPolyakState, updates: Updates, params: Params | None = None, **extra: Any
     ) -> tuple[ScaleByPolyakState, dict[str, Any]]:
-        gap = jnp.asarray(_value(params, extra), state.learning_rate.dtype) - f_min
+        gap = jnp.asarray(loss_of(params, extra), state.learning_rate.dtype) - f_min
         if variant == "sps+":
             gap = jnp.maximum(gap, 0)
         square = tree.squared_norm(updates).astype(gap.dtype)
@@ -139,7 +139,8 @@ def polyak_sgd(
     return chain(scale_by_learning_rate(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))
 
 
-def _value(params: Params | None, extra: dict[str, Any]) -> Any:
+def loss_of(params: Params | None, extra: dict[str, Any]) -> Any:
+    """The loss at the params, from the extras: their ``value``, or what a function returns."""
     if extra.get("value") is None and (extra.get("value_fn") or extra.get("value_and_grad_fn")) is not None:
         return value_function(extra)(params)
     hint = "the step size is made of the loss: tx.update(grads, state, params, value=loss)"
