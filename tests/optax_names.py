@@ -53,6 +53,10 @@ OTHER: dict[str, tuple[str, str]] = {
         "scale_by_backtracking_linesearch",
         "`increase_factor` is finite; the functions are of the params alone",
     ),
+    "scale_by_distance_over_gradients": (
+        "scale_by_distance_over_gradients",
+        "`param_dtype` is that of the params; the update of a scalar is one",
+    ),
     "scale_by_factored_rms": ("scale_by_factored_rms", "`max_decay` in place of a function; no params needed"),
     "scale_by_lion": ("scale_by_lion", "the sign alone, no smoothed ones"),
     "scale_by_radam": ("scale_by_radam", "another name of `scale_by_rectified_adam`"),
@@ -67,9 +71,12 @@ OTHER: dict[str, tuple[str, str]] = {
         "not needed: `chain` hands on the extras a member has parameters for",
     ),
     "contrib.acprop": ("acprop", "the first gradient of an element after zeros makes no huge step"),
+    "contrib.dog": ("dog", "nothing overflows; a first gradient of zero does not stop it"),
     "contrib.differentially_private_aggregate": ("differentially_private_aggregate", "a new `key` with each update"),
     "contrib.dpsgd": ("dpsgd", "a new `key` with each update"),
     "contrib.hutchinson_estimator_diag_hessian": ("hutchinson_diagonal", "the standard extras, and a `key`"),
+    "contrib.momo": ("momo", "the step minimizes its model with a decay too, as in the authors' code"),
+    "contrib.momo_adam": ("momo_adam", "the step minimizes its model with a decay too, as in the authors' code"),
     "contrib.reduce_on_plateau": (
         "reduce_on_plateau",
         "an update without `value` leaves it alone; metrics may be negative",

@@ -168,6 +168,7 @@ DIFFERENT = {
     "partition": {"param_labels", "mask_compatible_extra_args"},
     "scale_by_amsgrad": {"bias_correction_mu", "bias_correction_nu"},
     "scale_by_backtracking_linesearch": {"verbose"},  # the state says what was printed
+    "scale_by_distance_over_gradients": {"param_dtype"},  # here that of the accumulators when none is given
     "scale_by_factored_rms": {"decay_rate_fn"},  # `max_decay` says what it was for
     "scale_by_learning_rate": {"learning_rate"},
     "scale_by_lion": {"mode", "smooth_beta"},  # the sign alone

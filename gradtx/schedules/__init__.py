@@ -18,7 +18,6 @@ from gradtx.schedules.decay import (
     inverse_time_decay,
     linear_schedule,
     natural_exp_decay,
-    polynomial_average_decay,
     polynomial_schedule,
 )
 from gradtx.schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
@@ -52,7 +51,6 @@ __all__ = [
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "plateau_schedule",
-    "polynomial_average_decay",
     "polynomial_schedule",
     "power_function_decay",
     "sgdr_schedule",

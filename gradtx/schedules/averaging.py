@@ -51,8 +51,8 @@ def power_function_decay(gamma: NonNegative = 6.94) -> StepFunction:
 
     That is the profile :math:`k^\gamma`, stretched over the run as it grows. `power_function_gamma` has the exponent
     for a width of the profile as a fraction of the run: 6.94 for 0.1, 16.97 for 0.05. Two such averages, saved from
-    time to time, are enough to make any other after the run: see `posthoc_average`. `polynomial_average_decay` is
-    nearly the same profile.
+    time to time, are enough to make any other after the run: see `posthoc_average`. The average of `dog` has nearly the
+    same profile.
 
     Args:
       gamma: :math:`\gamma`, at least 0; with 0 all steps weigh the same.

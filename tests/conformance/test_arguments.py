@@ -23,6 +23,7 @@ REFUSED = {
     "cosine_kwargs": (None, 1.0, "x", {}, [0.1], [{"init_value": math.nan}]),
     "f": NO_FUNCTION,
     "blocks": (None, "x", 1.0, object(), -1, {"*": 1.5}, {"*": "0"}, {"*": (0, True)}, {"*": {0: 0}}, {1: 0}),
+    "decays": (None, 0.5, "x", (), (0.5, 1.5), (math.nan,)),
     "function": (None, "x", 1.0, gradtx.constant_schedule, float),
     "groups": (1.0, object(), ("x", 1), {"x": 1.0}),
     "hessian_diagonal_fn": NO_FUNCTION[1:],
