@@ -1,6 +1,6 @@
 """A transformation in, a transformation out; and gradients taken at other points."""
 
-from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.accumulate import AccumulateState, accumulate, finish_accumulation
 from gradtx.wrappers.apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
 from gradtx.wrappers.cautious import cautious
@@ -15,6 +15,7 @@ from gradtx.wrappers.hyperparams import (
 )
 from gradtx.wrappers.lawa import LawaState, lawa
 from gradtx.wrappers.lookahead import LookaheadState, lookahead, lookahead_params
+from gradtx.wrappers.mechanize import MechanicState, mechanize
 from gradtx.wrappers.posthoc import SavedAverage, posthoc_average, power_function_gamma
 from gradtx.wrappers.reset import WithStateResetState, reset_state, with_state_reset
 from gradtx.wrappers.runge_kutta import heun, ralston, rk4, runge_kutta
@@ -42,6 +43,7 @@ __all__ = [
     "ExtragradientState",
     "LawaState",
     "LookaheadState",
+    "MechanicState",
     "RealAndImaginary",
     "SavedAverage",
     "SharpnessAwareState",
@@ -60,6 +62,7 @@ __all__ = [
     "cautious",
     "ema_params",
     "extragradient",
+    "finish_accumulation",
     "get_hyperparams",
     "grams",
     "heun",
@@ -68,6 +71,7 @@ __all__ = [
     "lawa",
     "lookahead",
     "lookahead_params",
+    "mechanize",
     "periodic_update",
     "posthoc_average",
     "power_function_gamma",

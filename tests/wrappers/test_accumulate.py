@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gradtx
@@ -89,3 +90,99 @@ def test_extras_reach_the_inner_transformation():
     tx = gradtx.accumulate(gradtx.chain(gradtx.sgd(1.0), gradtx.reduce_on_plateau(factor=0.5, patience=1)), 2)
     _, state, _ = run(tx, [PARAMS] * 4, value=1.0)
     assert float(gradtx.tree.get_field(state, "scale")) == 0.5
+
+
+# --- a window that is cut short ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gathered", [1, 2, 3])
+@pytest.mark.parametrize("inner", [gradtx.adamw(0.1), optax.adamw(0.1)], ids=["ours", "optax"])
+def test_what_is_left_over_is_an_update_of_its_mean(inner, gathered):
+    tx, gradients = gradtx.accumulate(inner, 4), draw(8 + gathered)
+    params, state, _ = run(tx, gradients[: 4 + gathered])
+    updates, state = jax.jit(lambda state, params: gradtx.finish_accumulation(tx, state, params))(state, params)
+    params = gradtx.apply_updates(params, updates)
+    means = [jax.tree.map(lambda *x: sum(x) / len(x), *part) for part in (gradients[:4], gradients[4 : 4 + gathered])]
+    expected, inner_state, _ = run(inner, means)
+    chex.assert_trees_all_close((params, state.inner_state), (expected, inner_state), rtol=1e-5, atol=1e-7)
+    assert (int(state.mini_step), int(state.gradient_step)) == (0, 2)
+    assert not any(np.any(x) for x in jax.tree.leaves(state.acc_grads))
+
+
+def test_after_a_whole_window_nothing_is_left_over():
+    tx = gradtx.accumulate(gradtx.adam(0.1), 2)
+    params, state, _ = run(tx, draw(4))
+    for finish in (gradtx.finish_accumulation, jax.jit(gradtx.finish_accumulation)):
+        updates, after = finish(tx, state, params)
+        assert not any(np.any(x) for x in jax.tree.leaves(updates))
+        chex.assert_trees_all_equal(after, state)
+
+
+def test_a_window_is_cut_short_where_every_is_a_schedule_and_with_extras():
+    tx = gradtx.accumulate(gradtx.chain(gradtx.add_noise(0.0, 0.0), gradtx.sgd(1.0)), lambda step: 3 + 0 * step)
+    _, state, _ = run(tx, [PARAMS], key=jax.random.key(0))
+    updates, after = gradtx.finish_accumulation(tx, state, PARAMS, key=jax.random.key(1))
+    chex.assert_trees_all_close(updates, jax.tree.map(jnp.negative, PARAMS))
+    assert int(after.count) == 1
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+
+
+def test_the_mean_of_what_is_left_over_has_the_dtypes_of_the_params():
+    params = {"w": jnp.ones(2, jnp.bfloat16), "table": jnp.arange(2), "none": None}
+    grads = jax.grad(lambda p: jnp.sum(p["w"]), allow_int=True)(params)
+    tx = gradtx.accumulate(gradtx.adam(0.1), 4)
+    _, state = tx.update(grads, tx.init(params), params)
+    updates, state = gradtx.finish_accumulation(tx, state, params)
+    assert updates["w"].dtype == jnp.bfloat16
+    assert updates["table"] is updates["none"] is None
+    chex.assert_trees_all_equal(gradtx.apply_updates(params, updates)["table"], params["table"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, tx.init(params))
+
+
+def test_only_an_accumulation_is_finished():
+    tx = gradtx.accumulate(gradtx.sgd(0.1), 2)
+    hint = "of a chain, take the member and its part of the state"
+    for wrong, state, expected in (
+        (gradtx.chain(tx), (tx.init(PARAMS),), r"expected tx to be an accumulate\(...\), got chain"),
+        (tx, (tx.init(PARAMS),), "expected the state to be an AccumulateState, got a tuple of 1"),
+    ):
+        with pytest.raises(gradtx.errors.ArgumentTypeError, match=f"gradtx.finish_accumulation: {expected}.*; {hint}"):
+            gradtx.finish_accumulation(wrong, state, PARAMS)
+
+
+# --- privacy ----------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_of_examples_are_refused_with_what_to_do():
+    tx = gradtx.accumulate(gradtx.dpsgd(0.1, 1.0, 0.5), 2)
+    examples = jax.tree.map(lambda p: jnp.stack([p, p, p]), PARAMS)
+    with pytest.raises(gradtx.errors.TreeMismatchError) as error:
+        tx.update(examples, tx.init(PARAMS), PARAMS, key=jax.random.key(0))
+    assert str(error.value) == (
+        "gradtx.accumulate: expected gradients like the params, got [3, 2] for [2], as of single examples at ['a']; "
+        "clip and sum examples outside of accumulate, and add the noise inside, once a window: chain("
+        "differentially_private_aggregate(C, 0.0), "
+        "accumulate(chain(add_noise((sigma * C / (every * B)) ** 2, 0.0), ...), every))"
+    )
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7])
+def test_what_to_do_has_the_noise_of_dpsgd_once_a_window(sigma):
+    clip, every, batch, size = 1.5, 4, 3, 20_000
+    rng = np.random.default_rng(0)
+    parts = jnp.asarray(rng.normal(size=(every, batch, size)) / 50, jnp.float32)
+    params, key = jnp.zeros(size), jax.random.key(0)
+    noise = gradtx.add_noise((sigma * clip / (every * batch)) ** 2, gamma=0.0)
+    tx = gradtx.chain(
+        gradtx.differentially_private_aggregate(clip, 0.0),
+        gradtx.accumulate(gradtx.chain(noise, gradtx.sgd(1.0)), every),
+    )
+    state = tx.init(params)
+    for i, part in enumerate(parts):
+        updates, state = tx.update(part, state, params, key=jax.random.fold_in(key, i))
+    whole = gradtx.dpsgd(1.0, clip, 0.0)
+    expected, _ = whole.update(parts.reshape(-1, size), whole.init(params), params, key=key)
+    difference = np.asarray(updates - expected)
+    if not sigma:
+        np.testing.assert_allclose(updates, expected, rtol=1e-4, atol=1e-7)
+    assert np.std(difference) == pytest.approx(sigma * clip / (every * batch), rel=0.03, abs=1e-6)
