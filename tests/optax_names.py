@@ -77,6 +77,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "contrib.hutchinson_estimator_diag_hessian": ("hutchinson_diagonal", "the standard extras, and a `key`"),
     "contrib.momo": ("momo", "the step minimizes its model with a decay too, as in the authors' code"),
     "contrib.momo_adam": ("momo_adam", "the step minimizes its model with a decay too, as in the authors' code"),
+    "contrib.mechanize": ("mechanize", "keeps the sum of steps, not the first params: those in bfloat16 move too"),
     "contrib.reduce_on_plateau": (
         "reduce_on_plateau",
         "an update without `value` leaves it alone; metrics may be negative",

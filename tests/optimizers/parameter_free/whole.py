@@ -62,9 +62,9 @@ def assert_optaxs(ours, theirs, steps=30, rtol=1e-10):
     np.testing.assert_allclose(*paths, rtol=rtol, atol=rtol * np.max(np.abs(paths[1])))
 
 
-def descend(tx, steps, target=3.0, zeros=0, dtype=jnp.float32):
+def descend(tx, steps, target=3.0, zeros=0, start=0.0, dtype=jnp.float32):
     """The params and the state after steps towards a point; the first few gradients are zero."""
-    begin = {"a": jnp.zeros(3, dtype), "b": jnp.ones((), dtype)}
+    begin = {"a": jnp.full(3, start, dtype), "b": jnp.ones((), dtype)}
 
     def step(carry, t):
         p, state = carry
