@@ -50,6 +50,30 @@ ELEMENTWISE = {
     "acprop (Optax)": (lambda: gradtx.acprop(0.1), (0.950000000, 1.010000000, 0.963653276, 0.826596753)),
     "mars": (lambda: gradtx.mars(0.1), (0.900000001, 0.898508589, 0.873110106, 0.808313801)),
     "laprop": (lambda: gradtx.laprop(0.1), (0.900000000, 0.890931186, 0.864466846, 0.784014945)),
+    "adabound": (
+        lambda: gradtx.adabound(0.1, final_ratio=10.0, gamma=0.5),
+        (0.900000063, 0.880850270, 0.846107519, 0.710145190),
+    ),
+    "adabound, b2 0.5": (
+        lambda: gradtx.adabound(0.1, b2=0.5, final_ratio=10.0, gamma=0.5),
+        (0.900000003, 0.879147219, 0.836567919, 0.682850207),
+    ),
+    "amsbound, b2 0.5": (
+        lambda: gradtx.amsbound(0.1, b2=0.5, final_ratio=10.0, gamma=0.5),
+        (0.900000003, 0.880661926, 0.847956145, 0.717343196),
+    ),
+    "aggmo": (lambda: gradtx.aggmo(0.1), (0.950000000, 0.948500000, 0.917565000, 0.770230184)),
+    "asgd (torch)": (lambda: gradtx.asgd(0.1, 0.1, t0=2), (0.940000000, 0.960446840, 0.931278807, 0.843130266)),
+    "sgd, dampened (torch)": (
+        lambda: gradtx.sgd(0.1, 0.9, dampening=0.5),
+        (0.950000000, 0.920000000, 0.883000000, 0.735986300),
+    ),
+    "sgdw": (lambda: gradtx.sgdw(0.1, weight_decay=0.1), (0.940000000, 0.915600000, 0.872944000, 0.671551470)),
+    "tiger": (lambda: gradtx.tiger(0.1, weight_decay=0.0), (0.900000000, 0.800000000, 0.700000000, 0.300000000)),
+    "tiger, decayed": (
+        lambda: gradtx.tiger(0.1, weight_decay=0.1),
+        (0.890000000, 0.781100000, 0.673289000, 0.252718827),
+    ),
     "sign_sgd": (lambda: gradtx.sign_sgd(0.1), (0.900000000, 1.000000000, 0.900000000, 0.700000000)),
     "signum": (lambda: gradtx.signum(0.1), (0.900000000, 0.800000000, 0.700000000, 0.500000000)),
     "ademamix, alpha 2 (authors' code)": (

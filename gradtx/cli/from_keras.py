@@ -54,12 +54,18 @@ def _with_decay(tx: Transformation, given: dict[str, Any], notes: Notes) -> Tran
 
 
 def _sgd(given: dict[str, Any], notes: Notes) -> Transformation:
-    momentum = given["momentum"] or None
-    if momentum is not None:
-        notes.append("Keras' momentum accumulates steps times learning rate, this one without: a schedule differs")
+    rate, momentum = given["learning_rate"], given["momentum"] or None
+    nesterov = bool(given["nesterov"]) and momentum is not None
     if given["nesterov"]:
         notes.append("Nesterov momentum is g + momentum * m with one gradient, as in Keras")
-    return gradtx.sgd(given["learning_rate"], momentum, nesterov=bool(given["nesterov"]) and momentum is not None)
+    if momentum is not None and isinstance(rate, gradtx.Schedule) and not given["weight_decay"]:
+        notes.append(
+            "the momentum accumulates steps times learning rate, as in Keras; that of sgd accumulates gradients"
+        )
+        return gradtx.chain(gradtx.scale_by_learning_rate(rate), gradtx.trace(momentum, nesterov))
+    if momentum is not None:
+        notes.append("Keras' momentum accumulates steps times learning rate, this one without: a schedule differs")
+    return gradtx.sgd(rate, momentum, nesterov=nesterov)
 
 
 def _moments(given: dict[str, Any]) -> dict[str, Any]:

@@ -54,12 +54,18 @@ def _sgd(given: dict[str, Any], notes: Notes) -> Transformation:
     if given["nesterov"] and (momentum is None or dampening):
         raise CommandError("convert: SGD: Nesterov momentum requires a momentum and zero dampening")
     before = _before(given, notes)
-    if momentum is not None and dampening:
-        before.append(gradtx.scale(1 - dampening))
-        notes.append("dampening is a factor on every gradient; torch spares the first one")
+    dampening = dampening or None if momentum is not None else None
+    if dampening is not None:
+        notes.append("dampening spares the first gradient, as in torch")
     if given["nesterov"]:
         notes.append("Nesterov momentum is g + momentum * m with one gradient, as in torch")
-    return _with([*before, gradtx.sgd(given["lr"], momentum, nesterov=bool(given["nesterov"]))])
+    nesterov = bool(given["nesterov"])
+    return _with([*before, gradtx.sgd(given["lr"], momentum, nesterov=nesterov, dampening=dampening)])
+
+
+def _asgd(given: dict[str, Any], notes: Notes) -> Transformation:
+    notes.append("evaluate with asgd_params(state), which is torch's state['ax']; averaging begins after t0 updates")
+    return _with([*_before(given, notes), gradtx.asgd(*(given[name] for name in ("lr", "lambd", "alpha", "t0")))])
 
 
 def _adam(given: dict[str, Any], notes: Notes) -> Transformation:
@@ -306,6 +312,9 @@ CLASSES: dict[str, Class] = {
     ),
     "Adamax": Class(_adamax, ADAM | {"lr": 2e-3, "weight_decay": 0, "maximize": False}, HOW),
     "Rprop": Class(_rprop, {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50), "maximize": False}, HOW),
+    "ASGD": Class(
+        _asgd, {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0, "maximize": False}, HOW
+    ),
     "Adafactor": Class(
         _adafactor,
         {"lr": 1e-2, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0, "weight_decay": 0.0, "maximize": False},

@@ -125,6 +125,18 @@ def adamax(lr, b1=0.9, b2=0.999, before=0.0, after=0.0, wd=0.0, decoupled=False)
     return rule
 
 
+def torch_asgd(lr, lambd=1e-4, alpha=0.75, t0=1e6, wd=0.0):
+    def rule(p, g, memory, t):
+        eta, mu = memory.get("eta", lr), memory.get("mu", 1.0)
+        p = p * (1 - lambd * eta) - eta * (g + wd * p)
+        memory["ax"] = memory.get("ax", 0) + mu * (p - memory.get("ax", 0))
+        memory["eta"] = lr / (1 + lambd * lr * t) ** alpha
+        memory["mu"] = 1 / max(1, t - t0)
+        return p
+
+    return rule
+
+
 def torch_rprop(lr, minus=0.5, plus=1.2, least=1e-6, largest=50):
     def rule(p, g, memory, t):
         sign = np.sign(g * memory.get("g", 0))
@@ -151,6 +163,9 @@ TORCH = {
     "SGD(lr=0.1)": torch_sgd(0.1),
     "SGD(lr=0.1, momentum=0.9, weight_decay=0.01)": torch_sgd(0.1, 0.9, wd=0.01),
     "SGD(lr=0.1, momentum=0.9, nesterov=True)": torch_sgd(0.1, 0.9, nesterov=True),
+    "SGD(lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.01)": torch_sgd(0.1, 0.9, 0.5, 0.01),
+    "ASGD()": torch_asgd(0.01),
+    "ASGD(lr=0.1, lambd=0.1, alpha=0.5, t0=3, weight_decay=0.1)": torch_asgd(0.1, 0.1, 0.5, 3, 0.1),
     "SGD(lr=0.1, momentum=0.9, weight_decay=0.1, maximize=True)": torch_sgd(0.1, 0.9, wd=0.1, sign=-1),
     "Adam(lr=0.01, betas=(0.8, 0.99), weight_decay=0.1)": torch_adam(0.01, 0.8, 0.99, wd=0.1),
     "Adam(lr=0.01, eps=0.1, amsgrad=True)": torch_adam(0.01, eps=0.1, amsgrad=True),
@@ -180,10 +195,26 @@ def test_torch(text):
 
 def test_torch_dampening_spares_the_first_gradient_only():
     tx, notes = converted(Library.TORCH, "SGD(lr=0.1, momentum=0.5, dampening=0.25)")
-    ours, theirs = path(tx), follow(torch_sgd(0.1, 0.5, 0.25))
-    missing = 0.1 * 0.25 * GRADS[0] * np.cumsum(0.5 ** np.arange(STEPS))[:, None]
-    np.testing.assert_allclose(ours - theirs, missing, atol=2e-6)
+    assert tx == gradtx.sgd(0.1, 0.5, dampening=0.25)
     assert any("spares the first" in note for note in notes)
+    assert converted(Library.TORCH, "SGD(lr=0.1, dampening=0.25)")[0] == gradtx.sgd(0.1)
+
+
+@pytest.mark.parametrize("t0", [0, 5, 100])
+def test_torch_asgd_averages(t0):
+    tx, notes = converted(Library.TORCH, f"ASGD(lr=0.05, lambd=0.1, t0={t0})")
+    p, memory = START, {}
+    rule, state, q = (
+        torch_asgd(0.05, 0.1, t0=t0),
+        tx.init(jnp.asarray(START, jnp.float32)),
+        jnp.asarray(START, jnp.float32),
+    )
+    for t, g in enumerate(GRADS, start=1):
+        p = rule(p, g, memory, t)
+        updates, state = tx.update(jnp.asarray(g, jnp.float32), state, q)
+        q = q + updates
+    np.testing.assert_allclose(gradtx.asgd_params(state), memory["ax"], rtol=2e-5, atol=2e-6)
+    assert any("asgd_params" in note for note in notes)
 
 
 def test_torch_radam_says_that_it_differs():

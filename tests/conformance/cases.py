@@ -82,7 +82,9 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
+    "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
+    "scale_by_layer": {"factors": {"*": 0.5}},
     "scale_by_came": {"b3": 0.99},
     "stateless": {"f": lambda updates, params: gradtx.tree.map_leaves(lambda g: -0.1 * g, updates)},
 }
@@ -164,6 +166,7 @@ VARIANTS: dict[str, Any] = {
     "lbfgs+backtracking": gradtx.lbfgs(memory_size=2, linesearch=gradtx.scale_by_backtracking_linesearch(10)),
     "cautious+xi": gradtx.cautious(gradtx.adam(0.1), xi=gradtx.linear_schedule(0.0, 1.0, 5)),
     "schedule_free_adamw+warmup": gradtx.schedule_free_adamw(0.1, 4, b1=0.7),
+    "scale_by_layer+schedules": gradtx.scale_by_layer({"*": gradtx.linear_schedule(0.5, 1.0, 5)}),
     "scale_by_adam+debiased": gradtx.scale_by_adam(bias_correction=False),
     "scale_by_trust_ratio+bounded": gradtx.scale_by_trust_ratio(0.1, 0.5, 1e-3, max_norm=1.0, weight_decay=0.1),
     "scale_by_sm3+forgetting": gradtx.scale_by_sm3(b1=None, b2=0.9),

@@ -37,6 +37,8 @@ REFUSED = {
     "names": (1.0, (1,), object(), ("nothing",)),
     "optimizer": NO_TRANSFORMATION,
     "output_axis": (None, 1.5, "x", True, ("x",)),
+    "axis": ("rows", 1.5, (0, 0.5), [0]),
+    "factors": ({0: 1.0}, {"*": "1"}, {"*": None}),
     "param_labels": ({"a": "nobody"}, "nobody", 1.5, object()),
     "predicate": NO_FUNCTION,
     "rest": NO_TRANSFORMATION[1:],

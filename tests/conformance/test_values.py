@@ -106,6 +106,10 @@ def test_every_number_may_be_a_schedule(name):
 NO_DESCENT = {
     "freeze": "its purpose is to stand still",
     "hutchinson_diagonal": "an estimate of curvature is no direction",
+    "keep_params_in": "its steps are those of the gradient, unscaled, and the minimum may be outside",
+    "keep_params_nonnegative": "its steps are those of the gradient, unscaled",
+    "keep_params_on_simplex": "its steps are those of the gradient, unscaled, and the minimum is outside",
+    "keep_params_unit_norm": "its steps are those of the gradient, unscaled, and the minimum is outside",
     "scale_by_dadapt_lion": "a twentieth of its steps is no way to the target, whatever their length: see dadapt_lion",
     "selective_transform": "the only leaf is one that it freezes",
     "scale_by_kt": "like kt",
@@ -113,6 +117,7 @@ NO_DESCENT = {
     "set_to_zero": "its purpose is to stand still",
 }
 SCALINGS = {n for n in CASES if n.startswith("scale_by_")} - {
+    "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_backtracking_linesearch+store_grad",
     "scale_by_cocob",

@@ -48,6 +48,7 @@ TORCH = [
     "RMSprop(lr=0.1, centered=True)",
     "Adadelta(lr=1.0)",
     "Rprop(lr=0.1)",
+    "ASGD(lr=0.1)",
 ]
 
 TORCH_SCHEDULES = [

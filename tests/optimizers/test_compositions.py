@@ -99,6 +99,48 @@ COMPOSITIONS = {
         gradtx.adam_mini(0.5, {"kernel": 0}, **MOMENTS, mu_dtype="bfloat16", weight_decay=0.25, mask="kernel"),
         chain(gradtx.scale_by_adam_mini({"kernel": 0}, **MOMENTS, mu_dtype="bfloat16"), DECAY, RATE),
     ),
+    "adabound": (
+        gradtx.adabound(0.5, 0.8, 0.9, 1e-3, 3.0, 0.1, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_adabound(0.8, 0.9, 1e-3, 3.0, 0.1, "bfloat16"), DECAY, RATE),
+    ),
+    "amsbound": (
+        gradtx.amsbound(0.5, 0.8, 0.9, 1e-3, 3.0, 0.1, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_amsbound(0.8, 0.9, 1e-3, 3.0, 0.1, "bfloat16"), DECAY, RATE),
+    ),
+    "adamp": (
+        gradtx.adamp(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, 0.2, 0.3, output_axis=0),
+        chain(
+            gradtx.tangential(
+                gradtx.scale_by_adam(0.8, 0.9, 1e-3, mu_dtype="bfloat16"), 0.2, 0.25, 0.3, 1e-3, output_axis=0
+            ),
+            RATE,
+        ),
+    ),
+    "sgdp": (
+        gradtx.sgdp(0.5, 0.75, True, "bfloat16", 0.25, 0.2, 0.3, output_axis=0),
+        chain(gradtx.tangential(gradtx.trace(0.75, True, "bfloat16"), 0.2, 1.0, 0.3, output_axis=0), RATE),
+    ),
+    "sgdw": (
+        gradtx.sgdw(0.5, 0.8, True, "bfloat16", 0.25, "kernel", dampening=0.5),
+        chain(
+            gradtx.scale(gradtx.piecewise_constant_schedule(1.0, {1: 0.5})),
+            gradtx.trace(0.8, True, "bfloat16"),
+            DECAY,
+            RATE,
+        ),
+    ),
+    "aggmo": (
+        gradtx.aggmo(0.5, (0.0, 0.8), "bfloat16"),
+        chain(gradtx.scale_by_aggmo((0.0, 0.8), "bfloat16"), RATE),
+    ),
+    "asgd": (
+        gradtx.asgd(0.5, 0.1, 0.6, 2.0),
+        chain(gradtx.add_decayed_weights(0.1), gradtx.scale_by_asgd(0.5, 0.1, 0.6, 2.0)),
+    ),
+    "tiger": (
+        gradtx.tiger(0.5, 0.8, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.ema(0.8, debias=False, accumulator_dtype="bfloat16"), gradtx.scale_by_sign(), DECAY, RATE),
+    ),
     "rprop": (
         gradtx.rprop(0.5, 0.4, 1.5, 0.01, 2.0),
         chain(gradtx.scale_by_rprop(0.5, 0.4, 1.5, 0.01, 2.0), gradtx.scale(-1.0)),
@@ -368,6 +410,17 @@ DEFAULTS = {
     "adam_mini": (
         gradtx.adam_mini(0.5, {"kernel": 0}),
         chain(gradtx.scale_by_adam_mini({"kernel": 0}), gradtx.add_decayed_weights(), RATE),
+    ),
+    "adabound": (gradtx.adabound(0.5), chain(gradtx.scale_by_adabound(), gradtx.add_decayed_weights(), RATE)),
+    "amsbound": (gradtx.amsbound(0.5), chain(gradtx.scale_by_amsbound(), gradtx.add_decayed_weights(), RATE)),
+    "adamp": (gradtx.adamp(0.5), chain(gradtx.tangential(gradtx.scale_by_adam()), RATE)),
+    "sgdp": (gradtx.sgdp(0.5), chain(gradtx.tangential(gradtx.trace(0.9)), RATE)),
+    "sgdw": (gradtx.sgdw(0.5), chain(gradtx.trace(0.9), gradtx.add_decayed_weights(1e-4), RATE)),
+    "aggmo": (gradtx.aggmo(0.5), chain(gradtx.scale_by_aggmo(), RATE)),
+    "asgd": (gradtx.asgd(0.5), chain(gradtx.add_decayed_weights(1e-4), gradtx.scale_by_asgd(0.5))),
+    "tiger": (
+        gradtx.tiger(0.5),
+        chain(gradtx.ema(0.965, debias=False), gradtx.scale_by_sign(), gradtx.add_decayed_weights(0.01), RATE),
     ),
     "rprop": (gradtx.rprop(0.5), chain(gradtx.scale_by_rprop(0.5), gradtx.scale(-1.0))),
     "sm3": (gradtx.sm3(0.5), chain(gradtx.scale_by_sm3(), RATE)),
