@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from gradtx import tree
 from gradtx.combinators.selection import selected
 from gradtx.core import Form, leafwise, transformation
 from gradtx.core.leafwise import PARAMS_HINT
-from gradtx.errors import require_extra
+from gradtx.core.value import show
+from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.typing import EmptyState, Mask, NonNegative, Params
 
 
@@ -21,6 +22,12 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> F
 
     After the scaling of an adaptive method and before the learning rate this is decoupled weight decay (AdamW); before
     it, an L2 penalty of :math:`\tfrac{\lambda}{2}\lVert p\rVert^2`.
+
+    *Conventions.* The learning rate :math:`\eta` that follows multiplies the decay, too. The other conventions that
+    `adamw` has names for are an arithmetic of numbers and schedules, which works in every optimizer with a decay: with
+    ``weight_decay=decay / peak``, where ``peak`` is the largest rate, the decay is *independent* of the peak and
+    follows the shape of the schedule alone; with ``weight_decay=decay * rate / peak`` it is *corrected*, and falls with
+    the square of the rate.
 
     Args:
       weight_decay: :math:`\lambda`, at least 0; a number or a schedule.
@@ -50,6 +57,29 @@ def add_decayed_weights(weight_decay: NonNegative = 0.0, mask: Mask = None) -> F
         return g + weight_decay * p
 
     return _decay(leaf, weight_decay, mask)
+
+
+DecayConvention: TypeAlias = Literal["coupled", "independent", "corrected"]
+"""How the pull of a decoupled weight decay depends on the learning rate."""
+
+
+def decay_under_rate(weight_decay: Any, learning_rate: Any, convention: DecayConvention, peak: Any) -> Any:
+    r"""The decay to add before a learning rate :math:`\eta`, so that both together follow a convention.
+
+    .. math::
+        \text{coupled: } \lambda, \qquad \text{independent: } \lambda / \eta_\text{peak}, \qquad
+        \text{corrected: } \lambda\, \eta / \eta_\text{peak}
+    """
+    if convention == "coupled":
+        if peak is not None:
+            hint = "say decay_convention='independent' or 'corrected'"
+            raise ArgumentValueError("no peak_learning_rate for a coupled decay", got=show(peak), hint=hint)
+        return weight_decay
+    if peak is None:
+        hint = "give the largest learning rate of the schedule"
+        raise ArgumentValueError(f"a peak_learning_rate for the {convention} decay", got="none", hint=hint)
+    relative = weight_decay / peak
+    return relative if convention == "independent" else relative * learning_rate
 
 
 @transformation

@@ -105,3 +105,54 @@ def test_cautious_decay_has_a_mask_and_needs_params():
     for decay in (0.0, 0.5):
         with pytest.raises(gradtx.errors.MissingExtraError, match="add_cautious_weight_decay"):
             gradtx.add_cautious_weight_decay(decay).update(p, gradtx.EmptyState())
+
+
+# --- what the learning rate has to do with it -------------------------------------------------------------------------
+
+RATE, PEAK = gradtx.linear_schedule(0.2, 0.05, 8), 0.2
+SHARES = {
+    "coupled": lambda rate: rate,
+    "independent": lambda rate: rate / PEAK,
+    "corrected": lambda rate: rate**2 / PEAK,
+}
+"""What share of a parameter a decay of 1 takes at a step, by convention."""
+
+
+@pytest.mark.parametrize("convention", SHARES)
+def test_a_convention_says_what_share_of_a_parameter_decays(convention):
+    peak = {} if convention == "coupled" else {"decay_convention": convention, "peak_learning_rate": PEAK}
+    tx, p = gradtx.adamw(RATE, weight_decay=0.1, **peak), np.array([1.0, -2.0])
+    with x64():
+        params = run(tx, p, np.zeros((10, 2)))[1]
+        rates = [float(RATE(step)) for step in range(10)]
+    np.testing.assert_allclose(params, p * np.prod([1 - 0.1 * SHARES[convention](rate) for rate in rates]), rtol=1e-12)
+
+
+def test_conventions_are_arithmetic_for_other_optimizers():
+    params, grads = np.ones(3), np.random.default_rng(0).normal(size=(10, 3))
+    with x64():
+        for convention, decay in (("independent", 0.1 / PEAK), ("corrected", 0.1 * RATE / PEAK)):
+            named = gradtx.adamw(RATE, weight_decay=0.1, decay_convention=convention, peak_learning_rate=PEAK)
+            written = gradtx.adamw(RATE, weight_decay=decay)
+            assert gradtx.parse(repr(written)) == written
+            for x, y in zip(run(named, params, grads)[:2], run(written, params, grads)[:2], strict=True):
+                np.testing.assert_allclose(x, y, rtol=1e-12)
+
+
+def test_a_constant_rate_is_its_own_peak():
+    params, grads = np.ones(3, np.float32), np.ones((5, 3), np.float32)
+    coupled, corrected = (
+        run(tx, params, grads)[1]
+        for tx in (
+            gradtx.adamw(0.1, weight_decay=0.5),
+            gradtx.adamw(0.1, weight_decay=0.5, decay_convention="corrected", peak_learning_rate=0.1),
+        )
+    )
+    np.testing.assert_allclose(coupled, corrected, rtol=1e-6)
+
+
+def test_a_peak_is_there_where_it_is_used():
+    with pytest.raises(gradtx.errors.ArgumentValueError, match=r"^gradtx.adamw: expected a peak_learning_rate"):
+        gradtx.adamw(0.1, decay_convention="corrected")
+    with pytest.raises(gradtx.errors.ArgumentValueError, match=r"^gradtx.adamw: expected no peak.*got 0.1;"):
+        gradtx.adamw(0.1, peak_learning_rate=0.1)

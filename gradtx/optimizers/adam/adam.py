@@ -20,7 +20,8 @@ from gradtx.core import (
     transformation,
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Updates
+from gradtx.gradients.weight_decay import DecayConvention, decay_under_rate
+from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Positive, Updates
 
 
 class ScaleByAdamState(NamedTuple):
@@ -184,12 +185,23 @@ def adamw(
     mask: Mask = None,
     *,
     nesterov: bool = False,
+    decay_convention: DecayConvention = "coupled",
+    peak_learning_rate: Positive | None = None,
 ) -> GradientTransformation:
     r"""Adam with decoupled weight decay: :math:`p \leftarrow p - \eta\,(u_\text{Adam} + \lambda p)`.
 
     Composition: `scale_by_adam`, `add_decayed_weights`, `scale_by_learning_rate`.
 
-    The decay is multiplied by the learning rate, as in torch and Optax; in the paper only by its schedule.
+    Three conventions are in use for how the decay depends on a learning rate that follows a schedule with the largest
+    value :math:`\eta_\text{peak}`:
+
+    - ``"coupled"`` (torch, Optax, Keras): :math:`\eta\lambda p`, as above. A larger rate decays faster.
+    - ``"independent"`` (the paper): :math:`(\eta/\eta_\text{peak})\,\lambda p`. The decay follows the shape of the
+      schedule only, so that a search for the rate needs no other :math:`\lambda`: usual ones are as many times
+      smaller as the peak is below 1.
+    - ``"corrected"`` (AdamC): :math:`(\eta^2/\eta_\text{peak})\,\lambda p`. For layers that a normalization follows:
+      there the norm of the gradients stays where it is while the rate falls, where it would rise by the coupled one.
+      The other leaves keep the coupled decay: ``partition({"norm_follows/*": adamw(...), "*": adamw(...)})``.
 
     Args:
       learning_rate: :math:`\eta`, at least 0.
@@ -201,9 +213,15 @@ def adamw(
       weight_decay: :math:`\lambda`, at least 0; 0.0001 as in Optax, 0.01 in torch.
       mask: the leaves to decay, as in `add_decayed_weights`, for example ``"*/kernel"``.
       nesterov: Nesterov's momentum.
+      decay_convention: ``"coupled"``, ``"independent"`` or ``"corrected"``.
+      peak_learning_rate: :math:`\eta_\text{peak}`, in (0, inf): for the conventions that are not coupled, and for them
+        alone.
 
     State:
       8 bytes per float32 parameter.
+
+    Raises:
+      ArgumentValueError: a convention needs the peak and there is none, or has no use for it.
 
     Example:
       >>> import gradtx
@@ -212,9 +230,10 @@ def adamw(
 
     References:
       - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101.
+      - Defazio, Why gradients rapidly increase near the end of training, 2025, arXiv:2506.02285 (for ``"corrected"``).
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
-        add_decayed_weights(weight_decay, mask),
+        add_decayed_weights(decay_under_rate(weight_decay, learning_rate, decay_convention, peak_learning_rate), mask),
         scale_by_learning_rate(learning_rate),
     )
