@@ -87,8 +87,8 @@ def scale_by_dog(
     """
 
     def init_shared(params: Params) -> dict[str, Any]:
-        sizes = {"heuristic": lambda: 1 + tree.global_norm(params), "distance": lambda: 1, "learning_rate": lambda: 0}
-        return {"max_dist": scalar(init_value * sizes[init_step]()), "grad_norm": scalar(0)}
+        sizes = {"heuristic": 1 + tree.global_norm(params), "distance": 1, "learning_rate": 0}
+        return {"max_dist": scalar(init_value * sizes[init_step]), "grad_norm": scalar(0)}
 
     def prepare(state: ScaleByDogState, updates: Updates, params: Params) -> tuple[ScaleByDogState, dict[str, Any]]:
         distance = farthest(state.max_dist, params, state.init_params)
