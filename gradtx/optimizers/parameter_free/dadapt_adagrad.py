@@ -8,7 +8,7 @@ from gradtx import tree
 from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, abs_sq, divide_by_root, leafwise, optimizer, transformation
 from gradtx.gradients import add_decayed_weights, scale
-from gradtx.optimizers.momentum import ema
+from gradtx.optimizers.momentum.ema import ema
 from gradtx.optimizers.parameter_free.distance import beside, raised, scalar, sum_of_absolutes
 from gradtx.typing import AtLeastOne, Decay, Mask, NonNegative, Params, Positive, Updates
 

@@ -9,7 +9,7 @@ from gradtx import tree
 from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, leafwise, one_for_zero, optimizer, transformation
 from gradtx.gradients import add_decayed_weights, scale
-from gradtx.optimizers.momentum import ema
+from gradtx.optimizers.momentum.ema import ema
 from gradtx.optimizers.parameter_free.distance import beside, raised, scalar
 from gradtx.typing import AtLeastOne, Decay, Mask, NonNegative, Params, Positive, Updates
 

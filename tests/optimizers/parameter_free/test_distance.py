@@ -110,6 +110,33 @@ def test_the_number_of_decays_is_checked(make, count):
         make(betas=(0.9,))
 
 
+EDGES = [
+    gradtx.prodigy(eps=0.0, growth_rate=1.5, bias_correction=False),
+    gradtx.dadapt_adamw(eps=0.0),
+    gradtx.dadapt_sgd(),
+    gradtx.dadapt_adagrad(initial_accumulator_value=0.0),
+    gradtx.dadapt_lion(),
+    gradtx.dadapt_adan(eps=0.0),
+    gradtx.mechanize(gradtx.adam(0.1, eps=0.0), eps=0.0),
+]
+
+
+@pytest.mark.parametrize("tx", EDGES, ids=repr)
+def test_derivatives_are_finite_where_gradients_are_zero_and_nothing_is_added_to_a_divisor(tx):
+    def after(tx, params, grads):
+        state = tx.init(params)
+        for g in grads:
+            updates, state = tx.update(g, state, params)
+            params = gradtx.apply_updates(params, updates)
+        return jnp.sum(params**2 + params)
+
+    slope = jax.jit(jax.grad(after, (0, 1, 2)))
+    for grads in (jnp.zeros((4, 3)), jnp.array([[0.0, 0, 0], [1, 0, -1], [1, 0, 1], [0, 0, 0]])):
+        with jax.debug_nans(True):
+            slopes = slope(tx, jnp.array([1.0, 0.0, -2.0]), grads)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
+
+
 def test_derivatives_of_an_estimate_of_nothing():
     slope = jax.grad(lambda d: raised(d, 0 * d, 0 * d))
     assert float(slope(1.0)) == 1
