@@ -37,6 +37,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "conditionally_transform": ("conditionally_transform", "the condition gets the extras it has parameters for"),
     "inject_hyperparams": ("inject_hyperparams", "writes `tunable(factory(...))`; schedules need no injection"),
     "inject_stateful_hyperparams": ("tunable", "every number takes a schedule, a stateful one too"),
+    "flatten": ("flatten", "a vector for each dtype, so that none is promoted"),
     "lbfgs": ("lbfgs", "pairs without curvature are not kept; the first step has length 1"),
     "lookahead": ("lookahead", "ordinary params; `lookahead_params(state)` are the slow ones"),
     "measure_with_ema": ("measure_with_ema", "a member of a chain, not an entry of `monitor`"),

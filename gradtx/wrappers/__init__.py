@@ -5,6 +5,7 @@ from gradtx.wrappers.apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
 from gradtx.wrappers.cautious import cautious
 from gradtx.wrappers.extragradient import ExtragradientState, extragradient
+from gradtx.wrappers.flatten import flatten
 from gradtx.wrappers.grams import grams
 from gradtx.wrappers.hyperparams import (
     TunableState,
@@ -63,6 +64,7 @@ __all__ = [
     "ema_params",
     "extragradient",
     "finish_accumulation",
+    "flatten",
     "get_hyperparams",
     "grams",
     "heun",

@@ -11,6 +11,7 @@ import gradtx
 from tests.conformance.cases import EXAMPLES, OF_MATRICES, REGISTRY, SCHEDULES, VALUES, are_matrices
 
 NOT_DRAWN = {
+    "flatten": "what is inside sees vectors named by their dtypes, in which the globs of the cases match nothing",
     "lbfgs": "where its search stops is a matter of rounding, unless the loss is its own",
     "scale_by_backtracking_linesearch": "it takes a direction of descent, and where it stops is a matter of rounding",
     "scale_by_zoom_linesearch": "it takes a direction of descent, and where it stops is a matter of rounding",
