@@ -12,7 +12,14 @@ from gradtx.gradients.clipping import (
     unitwise_clip,
     unitwise_norm,
 )
+from gradtx.gradients.constraints import (
+    keep_params_in,
+    keep_params_nonnegative,
+    keep_params_on_simplex,
+    keep_params_unit_norm,
+)
 from gradtx.gradients.grokfast import GrokfastMaState, GrokfastState, grokfast, grokfast_ma
+from gradtx.gradients.layers import layer_decay_factors, scale_by_layer
 from gradtx.gradients.measure import MeasureWithEmaState, SnapshotState, measure_with_ema, snapshot
 from gradtx.gradients.monitor import MonitorState, monitor
 from gradtx.gradients.noise import AddNoiseState, add_noise
@@ -51,6 +58,11 @@ __all__ = [
     "grokfast",
     "grokfast_ma",
     "identity",
+    "keep_params_in",
+    "keep_params_nonnegative",
+    "keep_params_on_simplex",
+    "keep_params_unit_norm",
+    "layer_decay_factors",
     "measure_with_ema",
     "monitor",
     "normalize",
@@ -59,6 +71,7 @@ __all__ = [
     "per_example_layer_norm_clip",
     "reduce_on_plateau",
     "scale",
+    "scale_by_layer",
     "scale_by_learning_rate",
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradtx.combinators import partition
+from gradtx.combinators.partition import partition
 from gradtx.core import GradientTransformation, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.gradients.scaling import identity, scale, set_to_zero

@@ -98,7 +98,10 @@ def _join(tree: Any) -> Any:
     def is_pair(node: Any) -> bool:
         return isinstance(node, RealAndImaginary)
 
-    return jax.tree.map(lambda x: jax.lax.complex(*x) if is_pair(x) else x, tree, is_leaf=is_pair)
+    def join(x: Any) -> Any:
+        return jax.lax.complex(x.real, x.imaginary) if is_pair(x) else x
+
+    return jax.tree.map(join, tree, is_leaf=is_pair)
 
 
 def _of_parts(extra: dict[str, Any], parts: dict[int, Any]) -> dict[str, Any]:

@@ -146,6 +146,7 @@ VARIANTS: dict[str, Any] = {
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
+    "qhadam+newest": gradtx.qhadam(0.1, nu1=0.5, nu2=0.5),
     "dadapt_adamw+everything": gradtx.dadapt_adamw(
         estim_lr0=0.1, weight_decay=0.1, mask="*kernel", growth_rate=1.1, bias_correction=False
     ),

@@ -41,6 +41,7 @@ MOVES_WITHOUT_GRADIENT = {
     "momo+adapted": "weight decay",
     "momo_adam+adapted": "weight decay",
     "novograd+decay": "weight decay",
+    "stable_adamw": "weight decay",
     "dadapt_adamw+everything": "weight decay",
     "dadapt_lion+decay": "weight decay",
     "dadapt_sgd+momentum": "weight decay",
