@@ -409,10 +409,10 @@ def _as_array(x: Any) -> Any:
     return x if is_inert(x) else jnp.asarray(x)
 
 
-STACK = 8
+STACK = 4
 """How many matrices of one shape are in one batch, at most. Each place of a stack is cut out by a program of its own,
 which XLA's CPU backend compiles in 15 ms; with batches of equal lengths these are shared. And the temporaries of all
-batches need not exist at once. A batch of eight was as fast as one of 48."""
+batches need not exist at once. A batch of four was as fast as one of 48."""
 
 
 def in_batches(function: Callable[[jax.Array], jax.Array], matrices: list[jax.Array]) -> list[jax.Array]:
