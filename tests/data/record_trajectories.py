@@ -3,15 +3,15 @@
 It needs all of the packages, so run it where they are installed, in this folder:
 
     pip install torch schedulefree prodigyopt dadaptation adam-mini torch-optimi momo-opt parameterfree lion-pytorch \
-        pytorch_optimizer torch_optimizer kron-torch adamp adabound adabelief-pytorch came-pytorch galore-torch \
+        pytorch_optimizer torch_optimizer grokfast-pytorch adamp adabound adabelief-pytorch came-pytorch galore-torch \
         apollo-torch muon-optimizer packaging tabulate colorama
     python record_trajectories.py
 
 The file has the problem (``start``, ``grads``, ``values``), the params of each run after `KEPT` steps, and a table
 with the package and its version for each. A run is named by the text that made its optimizer. What follows the bar
 changes the problem: ``falling`` lets the rate fall in a straight line, to reach zero after 20 steps; ``zeros`` makes
-the gradients of the fifth step zero, and those of one entry always; ``squares``, ``matrices``, ``flat``, ``arrays``
-and ``scalar`` leave out the other leaves.
+the gradients of the fifth step zero, and those of the first entry of an array always; ``squares``,
+``matrices``, ``flat``, ``arrays`` and ``scalar`` leave out the other leaves.
 
 Where a package casts to float32 or bfloat16 (orthogonalization, bases), the casts are taken out here: all runs are in
 float64. Some optimizers hold two sets of weights: the params that take gradients, and those to use. The second are
@@ -82,7 +82,8 @@ class Narrow:
     def wide(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def cast(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             result = original(x, *args, **kwargs)
-            return result.double() if x.dtype == torch.float64 and result.is_floating_point() else result
+            narrowed = x.dtype == torch.float64 and result.dtype in (torch.float32, torch.bfloat16, torch.float16)
+            return x.clone() if narrowed else result
 
         return cast
 
@@ -99,12 +100,12 @@ PACKAGES = {
     "lion_pytorch": "lion-pytorch",
     "pytorch_optimizer": "pytorch_optimizer",
     "torch_optimizer": "torch_optimizer",
-    "kron_torch": "kron-torch",
     "adamp": "adamp",
     "adabound": "adabound",
     "adabelief_pytorch": "adabelief-pytorch",
     "came_pytorch": "came-pytorch",
     "galore_torch": "galore-torch",
+    "grokfast_pytorch": "grokfast-pytorch",
     "apollo_torch": "apollo-torch",
     "muon": "muon-optimizer",
 }
@@ -161,18 +162,19 @@ torch.optim.Muon(params, lr=0.1, momentum=0.8, ns_steps=3, weight_decay=0.0) | m
 FREE_OF_RATES = """
 schedulefree.SGDScheduleFree(params, lr=0.5)
 schedulefree.SGDScheduleFree(params, lr=0.5, warmup_steps=5)
-schedulefree.SGDScheduleFree(params, lr=0.5, momentum=0.8, weight_decay=0.1, r=1.0) | falling
+schedulefree.SGDScheduleFree(params, lr=0.5, momentum=0.8, weight_decay=0.1) | falling
+schedulefree.SGDScheduleFree(params, lr=0.5, r=1.0)
 schedulefree.AdamWScheduleFree(params, lr=0.1)
 schedulefree.AdamWScheduleFree(params, lr=0.1) | zeros
 schedulefree.AdamWScheduleFree(params, lr=0.1, warmup_steps=5)
-schedulefree.AdamWScheduleFree(params, lr=0.1, warmup_steps=3, weight_decay=0.1, r=1.0, weight_lr_power=1.0)
+schedulefree.AdamWScheduleFree(params, lr=0.1, warmup_steps=3, weight_decay=0.1, weight_lr_power=1.0)
 schedulefree.AdamWScheduleFreeReference(params, lr=0.1, weight_decay=0.1, decay_at_z=True)
 schedulefree.RAdamScheduleFree(params, lr=0.1)
 schedulefree.RAdamScheduleFree(params, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1)
 schedulefree.RAdamScheduleFree(params, lr=0.01, silent_sgd_phase=False)
 schedulefree.ScheduleFreeWrapper(torch.optim.SGD(params, lr=0.5)) | arrays
 pytorch_optimizer.ScheduleFreeWrapper(torch.optim.Adam(params, lr=0.1, betas=(0.0, 0.9)), momentum=0.8)
-pytorch_optimizer.ScheduleFreeWrapper(torch.optim.RMSprop(params, lr=0.01), weight_decay=0.1)
+pytorch_optimizer.ScheduleFreeWrapper(torch.optim.RMSprop(params, lr=0.01))
 prodigyopt.Prodigy(params, d0=0.01)
 prodigyopt.Prodigy(params, d0=0.01) | zeros
 prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1) | falling
@@ -183,7 +185,8 @@ prodigyopt.Prodigy(params, d0=0.01, d_coef=2.0, beta3=0.8)
 prodigyopt.Prodigy(params, d0=0.01, growth_rate=1.02, betas=(0.8, 0.9))
 prodigyopt.Prodigy(params, d0=0.01, slice_p=2)
 dadaptation.DAdaptSGD(params, d0=0.01)
-dadaptation.DAdaptSGD(params, d0=0.01, momentum=0.9, weight_decay=0.1) | falling
+dadaptation.DAdaptSGD(params, d0=0.01, momentum=0.9) | falling
+dadaptation.DAdaptSGD(params, d0=0.01, weight_decay=0.1)
 dadaptation.DAdaptSGD(params, d0=0.01, growth_rate=1.02) | zeros
 dadaptation.DAdaptAdam(params, d0=0.01)
 dadaptation.DAdaptAdam(params, d0=0.01) | zeros
@@ -242,8 +245,8 @@ adabelief_pytorch.AdaBelief(params, lr=0.1, print_change_log=False)
 adabelief_pytorch.AdaBelief(params, lr=0.1, betas=(0.9, 0.9), weight_decay=0.1, print_change_log=False) | falling
 adabelief_pytorch.AdaBelief(params, lr=0.1, weight_decay=0.1, weight_decouple=False, rectify=False, \
 print_change_log=False) | falling
-came_pytorch.CAME(params, lr=0.1)
-came_pytorch.CAME(params, lr=0.1, betas=(0.8, 0.9, 0.95), weight_decay=0.1) | falling
+came_pytorch.CAME(params, lr=0.1) | flat
+came_pytorch.CAME(params, lr=0.1, betas=(0.8, 0.9, 0.95), weight_decay=0.1) | flat falling
 came_pytorch.CAME(params, lr=0.1, clip_threshold=0.5) | matrices
 torch_optimizer.Yogi(params, lr=0.1)
 torch_optimizer.Yogi(params, lr=0.1, weight_decay=0.1, eps=0.1) | falling
@@ -274,15 +277,19 @@ pytorch_optimizer.SimplifiedAdEMAMix(params, lr=0.01)
 pytorch_optimizer.SimplifiedAdEMAMix(params, lr=0.01, betas=(0.9, 0.95), alpha=2.0, weight_decay=0.1) | falling
 pytorch_optimizer.SimplifiedAdEMAMix(params, lr=0.01, beta1_warmup=8)
 pytorch_optimizer.LaProp(params, lr=0.1)
-pytorch_optimizer.LaProp(params, lr=0.1, weight_decay=0.1) | falling zeros
+pytorch_optimizer.LaProp(params, lr=0.1) | falling
+pytorch_optimizer.LaProp(params, lr=0.1, weight_decay=0.1) | zeros
 pytorch_optimizer.LaProp(params, lr=0.1, centered=True, steps_before_using_centered=3)
 pytorch_optimizer.StableAdamW(params, lr=0.1, weight_decay=0.1) | falling
 pytorch_optimizer.GrokFastAdamW(params, lr=0.1, normalize_lr=False)
+grokfast_pytorch.GrokFastAdamW(params, lr=0.1, grokfast_alpha=0.8, weight_decay=0.1, normalize_lr=False) | falling
 pytorch_optimizer.GrokFastAdamW(params, lr=0.1, grokfast_alpha=0.8, grokfast_after_step=3, weight_decay=0.1) | falling
 pytorch_optimizer.MARS(params, lr=0.1)
 pytorch_optimizer.MARS(params, lr=0.1, optimize_1d=True, weight_decay=0.1) | falling
 pytorch_optimizer.MARS(params, lr=0.1, optimize_1d=True, mars_type="lion") | zeros
 pytorch_optimizer.MARS(params, lr=0.1, optimize_1d=True, mars_type="shampoo") | matrices
+pytorch_optimizer.Lion(params, lr=0.1, weight_decay=0.1, cautious=True) | falling
+pytorch_optimizer.LaProp(params, lr=0.1, cautious=True)
 pytorch_optimizer.Grams(params, lr=0.1)
 pytorch_optimizer.Grams(params, lr=0.1, weight_decay=0.1) | falling zeros
 pytorch_optimizer.Adan(params, lr=0.1)
@@ -321,6 +328,8 @@ torch_optimizer.A2GradUni(params, beta=10.0, lips=10.0)
 torch_optimizer.A2GradInc(params, beta=10.0, lips=10.0)
 torch_optimizer.A2GradExp(params, beta=10.0, lips=10.0, rho=0.5)
 torch_optimizer.Lookahead(torch.optim.SGD(params, lr=0.1), k=3, alpha=0.5)
+pytorch_optimizer.Lookahead(torch.optim.SGD(params, lr=0.1), k=3, alpha=0.8)
+pytorch_optimizer.SGDW(params, lr=0.1, momentum=0.9, weight_decay=0.1) | falling
 pytorch_optimizer.Tiger(params, lr=0.1, weight_decay=0.1) | falling
 pytorch_optimizer.SignSGD(params, lr=0.1, weight_decay=0.1) | falling
 pytorch_optimizer.SM3(params, lr=0.1)
@@ -421,8 +430,8 @@ def run(text: str) -> Iterator[tuple[str, Any]]:
         for k, p in zip(leaves, params, strict=True):
             g = GRADS[k][t] + PULL * p.detach().numpy()
             if "zeros" in words:
-                g = g * (t != 4)
-                g.reshape(-1)[0] = 0.0
+                g = np.asarray(g * (t != 4))
+                g.reshape(-1)[: int(g.ndim > 0)] = 0.0
             p.grad = torch.tensor(g)
         if made.startswith("momo"):
             optimizer.step(loss=torch.tensor(VALUES[t]))
