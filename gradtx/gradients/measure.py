@@ -127,7 +127,7 @@ def measure_with_ema(
     ) -> tuple[Updates, State]:
         weight = decay * state.weight + (1 - decay)
 
-        def leaf(average: jax.Array, x: jax.Array, *, rate: Any) -> jax.Array:
+        def leaf(average: jax.Array, x: jax.Array, *, rate: Any) -> Any:
             return average + rate * (x - average)
 
         rate = (1 - decay) / weight if debias else 1 - decay

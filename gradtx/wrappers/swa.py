@@ -32,7 +32,10 @@ def is_due(step: jax.Array, start: Any, period: Any) -> jax.Array:
 
     A period that is no whole number is kept to on average.
     """
-    return (step >= start) & (jnp.floor_divide(step - start, period) > jnp.floor_divide(step - 1 - start, period))
+    due: jax.Array = (step >= start) & (
+        jnp.floor_divide(step - start, period) > jnp.floor_divide(step - 1 - start, period)
+    )
+    return due
 
 
 @transformation
