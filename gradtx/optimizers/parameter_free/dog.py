@@ -91,7 +91,7 @@ def scale_by_dog(
         return {"max_dist": scalar(init_value * sizes[init_step]), "grad_norm": scalar(0)}
 
     def prepare(state: ScaleByDogState, updates: Updates, params: Params) -> tuple[ScaleByDogState, dict[str, Any]]:
-        distance = farthest(state.max_dist, params, state.init_params)
+        distance = farthest(state.max_dist, displacement(params, state.init_params))
         norm = tree.global_norm(updates).astype(state.grad_norm.dtype)
         usable = jnp.isfinite(norm)
         total = jnp.where(usable, jnp.hypot(state.grad_norm, norm), state.grad_norm)
@@ -114,17 +114,14 @@ def displacement(params: Params, init_params: Params) -> Params:
     return moved
 
 
-def farthest(max_dist: jax.Array, params: Params, init_params: Params) -> jax.Array:
-    """The largest distance from the first params, this one included unless it is NaN."""
-    return jnp.fmax(max_dist, length(displacement(params, init_params)).astype(max_dist.dtype))
+def farthest(max_dist: jax.Array, way: Params) -> jax.Array:
+    """The largest distance so far, of which this is the last; one that is not finite does not count.
 
-
-def length(way: Params) -> jax.Array:
-    """The norm of a difference of params, where no float32 training has gone 1e19 far.
-
-    For `tree.global_norm`, which may read it twice, the difference would be written out: 4 bytes per parameter.
+    The way is read once, and its squares overflow at 1e19, where no training in float32 goes. `tree.global_norm`, which
+    may have to read it twice, would have it written out: 4 bytes per parameter.
     """
-    return safe_sqrt(tree.squared_norm(way))
+    distance = safe_sqrt(tree.squared_norm(way)).astype(max_dist.dtype)
+    return jnp.where((distance > max_dist) & jnp.isfinite(distance), distance, max_dist)
 
 
 def root_with_eps(norm: jax.Array, eps: Any) -> jax.Array:
@@ -265,7 +262,7 @@ def scale_by_distance_over_gradients(
     def leaf(
         g: jax.Array, max_dist: jax.Array, grad_norm: jax.Array, p0: jax.Array, *, p: jax.Array
     ) -> tuple[jax.Array, ...]:
-        max_dist = jnp.maximum(max_dist, length(p - p0))
+        max_dist = farthest(max_dist, p - p0)
         grad_norm = jnp.hypot(grad_norm, tree.global_norm(g))
         return global_scale * max_dist / root_with_eps(grad_norm, eps) * g, max_dist, grad_norm, p0
 

@@ -10,7 +10,7 @@ from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, leafwise, optimizer, safe_sqrt, transformation, with_eps
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.parameter_free.distance import scalar
-from gradtx.optimizers.parameter_free.dog import farthest
+from gradtx.optimizers.parameter_free.dog import displacement, farthest
 from gradtx.typing import Mask, NonNegative, Params, Updates
 
 
@@ -68,7 +68,7 @@ def scale_by_dowg(init_estim_sq_dist: NonNegative | None = None, eps: NonNegativ
         return {"max_dist": safe_sqrt(square), "weighted_norm": scalar(0)}
 
     def prepare(state: ScaleByDowgState, updates: Updates, params: Params) -> tuple[ScaleByDowgState, dict[str, Any]]:
-        distance = farthest(state.max_dist, params, state.init_params)
+        distance = farthest(state.max_dist, displacement(params, state.init_params))
         norm = tree.global_norm(updates).astype(state.weighted_norm.dtype)
         usable = jnp.isfinite(norm)
         total = jnp.where(usable, jnp.hypot(state.weighted_norm, distance * norm), state.weighted_norm)
