@@ -49,6 +49,10 @@ ELEMENTWISE = {
     "adopt": (lambda: gradtx.adopt(0.1), (1.000000000, 1.006000000, 1.007399872, 0.998732970)),
     "acprop (Optax)": (lambda: gradtx.acprop(0.1), (0.950000000, 1.010000000, 0.963653276, 0.826596753)),
     "mars": (lambda: gradtx.mars(0.1), (0.900000001, 0.898508589, 0.873110106, 0.808313801)),
+    "stable_adamw (optimi)": (
+        lambda: gradtx.stable_adamw(0.1, weight_decay=0.0),
+        (0.900000200, 0.880830017, 0.846000179, 0.751683246),
+    ),
     "laprop": (lambda: gradtx.laprop(0.1), (0.900000000, 0.890931186, 0.864466846, 0.784014945)),
     "adabound": (
         lambda: gradtx.adabound(0.1, final_ratio=10.0, gamma=0.5),

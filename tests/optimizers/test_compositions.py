@@ -241,6 +241,23 @@ COMPOSITIONS = {
         gradtx.acprop(0.5, **MOMENTS, weight_decay=0.25, mask="kernel"),
         chain(gradtx.scale_by_acprop(**MOMENTS), DECAY, RATE),
     ),
+    "qhadam": (
+        gradtx.qhadam(0.5, 0.8, 0.9, 0.6, 0.7, 1e-3, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_qhadam(0.8, 0.9, 0.6, 0.7, 1e-3, "bfloat16"), DECAY, RATE),
+    ),
+    "adamod": (
+        gradtx.adamod(0.5, 0.8, 0.9, 0.7, 1e-3, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_adamod(0.8, 0.9, 0.7, 1e-3, "bfloat16"), DECAY, RATE),
+    ),
+    "diffgrad": (
+        gradtx.diffgrad(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_diffgrad(0.8, 0.9, 1e-3, "bfloat16"), DECAY, RATE),
+    ),
+    "stable_adamw": (
+        gradtx.stable_adamw(0.5, 0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"),
+        chain(gradtx.scale_by_stable_adam(0.8, 0.9, 1e-3, "bfloat16", 0.25, "kernel"), RATE),
+    ),
+    "qhm": (gradtx.qhm(0.5, 0.8, 0.6), chain(gradtx.scale_by_qhm(0.8, 0.6), RATE)),
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (
         gradtx.signum(0.5, 0.8, "bfloat16"),
@@ -394,6 +411,11 @@ DEFAULTS = {
     "adopt": (gradtx.adopt(0.5), chain(gradtx.scale_by_adopt(), RATE)),
     "laprop": (gradtx.laprop(0.5), chain(gradtx.scale_by_laprop(), gradtx.add_decayed_weights(), RATE)),
     "acprop": (gradtx.acprop(0.5), chain(gradtx.scale_by_acprop(), gradtx.add_decayed_weights(), RATE)),
+    "qhadam": (gradtx.qhadam(0.5), chain(gradtx.scale_by_qhadam(), gradtx.add_decayed_weights(), RATE)),
+    "adamod": (gradtx.adamod(0.5), chain(gradtx.scale_by_adamod(), gradtx.add_decayed_weights(), RATE)),
+    "diffgrad": (gradtx.diffgrad(0.5), chain(gradtx.scale_by_diffgrad(), gradtx.add_decayed_weights(), RATE)),
+    "stable_adamw": (gradtx.stable_adamw(0.5), chain(gradtx.scale_by_stable_adam(weight_decay=0.01), RATE)),
+    "qhm": (gradtx.qhm(0.5), chain(gradtx.scale_by_qhm(), RATE)),
     "sign_sgd": (gradtx.sign_sgd(0.5), chain(gradtx.scale_by_sign(), RATE)),
     "signum": (gradtx.signum(0.5), chain(gradtx.ema(0.9, debias=False), gradtx.scale_by_sign(), RATE)),
     "ademamix": (

@@ -26,6 +26,14 @@ OPTIMIZERS = {
     "nadam, growing, eps 0": gradtx.nadam(0.1, eps=0.0, momentum_decay=0.0),
     "acprop": gradtx.acprop(0.1),
     "acprop, eps 0": gradtx.acprop(0.1, eps=0.0, eps_root=0.0),
+    "qhadam": gradtx.qhadam(0.1),
+    "qhadam, eps 0": gradtx.qhadam(0.1, nu1=0.0, nu2=0.5, eps=0.0),
+    "adamod": gradtx.adamod(0.1),
+    "adamod, eps 0": gradtx.adamod(0.1, b3=0.9, eps=0.0),
+    "diffgrad": gradtx.diffgrad(0.1),
+    "diffgrad, eps 0": gradtx.diffgrad(0.1, eps=0.0),
+    "stable_adamw": gradtx.stable_adamw(0.1, weight_decay=0.0),
+    "stable_adamw, eps 0": gradtx.stable_adamw(0.1, eps=0.0, weight_decay=0.0),
     "adamax": gradtx.adamax(0.1),
     "sm3": gradtx.sm3(0.1),
     "madgrad": gradtx.madgrad(0.1),
@@ -72,8 +80,8 @@ every = pytest.mark.parametrize("name", OPTIMIZERS)
 SCALE_FREE = ("dog, eps 0", "dowg, eps 0", "cocob, eps 0")
 """Those whose steps are as long if all gradients are a billion times shorter."""
 
-WHOLE = ("dog", "dog, eps 0", "dowg", "dowg, eps 0")
-"""Those with one step size for all elements."""
+WHOLE = ("dog", "dog, eps 0", "dowg", "dowg, eps 0", "stable_adamw", "stable_adamw, eps 0")
+"""Those with one step size, or one factor of it, for all elements of a leaf or of all leaves."""
 
 PARAMS = {"kernel": np.array([[1.0, -2.0], [0.0, 3.0]], np.float32), "bias": np.array([0.5, 0.0], np.float32)}
 
@@ -187,6 +195,11 @@ GENERIC = {
     "laprop": gradtx.laprop(0.1, 0.8, 0.9, 1e-2, weight_decay=0.1),
     "nadam": gradtx.nadam(0.1, 0.8, 0.9, 1e-2, 1e-2, momentum_decay=0.5),
     "acprop": gradtx.acprop(0.1, 0.8, 0.9, 1e-2, 1e-2, 0.1),
+    "qhadam": gradtx.qhadam(0.1, 0.8, 0.9, 0.6, 0.7, 1e-2, weight_decay=0.1),
+    "adamod": gradtx.adamod(0.1, 0.8, 0.9, 0.7, 1e-2, weight_decay=0.1),
+    "diffgrad": gradtx.diffgrad(0.1, 0.8, 0.9, 1e-2, weight_decay=0.1),
+    "stable_adamw": gradtx.stable_adamw(0.1, 0.8, 0.9, 1e-2, weight_decay=0.1),
+    "qhm": gradtx.qhm(0.1, 0.8, 0.6),
     "sm3": gradtx.chain(gradtx.scale_by_sm3(0.8, 0.9, 1e-2), gradtx.scale_by_learning_rate(0.1)),
     "adamaxw": gradtx.adamaxw(0.1, 0.8, 0.9, 1e-2, 0.1),
     "adafactor": gradtx.adafactor(0.1, 2, 0.7, clipping_threshold=0.5, momentum=0.8, weight_decay_rate=0.1, eps=1e-3),

@@ -5,8 +5,8 @@ from gradtx.optimizers.adam.adabound import adabound, amsbound, scale_by_adaboun
 from gradtx.optimizers.adam.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.adam.adam_mini import ScaleByAdamMiniState, adam_mini, scale_by_adam_mini
 from gradtx.optimizers.adam.adamax import ScaleByAdamaxState, adamax, adamaxw, scale_by_adamax
-from gradtx.optimizers.adam.adamp import adamp, sgdp, tangential
 from gradtx.optimizers.adam.adamod import ScaleByAdamodState, adamod, scale_by_adamod
+from gradtx.optimizers.adam.adamp import adamp, sgdp, tangential
 from gradtx.optimizers.adam.adan import ScaleByAdanState, adan, scale_by_adan
 from gradtx.optimizers.adam.ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
 from gradtx.optimizers.adam.adopt import adopt, scale_by_adopt
