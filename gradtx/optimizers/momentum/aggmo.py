@@ -1,16 +1,18 @@
 """AggMo: the mean of several momenta, of which each damps the oscillations of the others."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
 from gradtx import tree
 from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, leafwise, optimizer, transformation
-from gradtx.errors import ArgumentValueError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.gradients import scale_by_learning_rate
-from gradtx.typing import DTypeName, Fraction, NonNegative, Updates
+from gradtx.typing import DTypeName, NonNegative, Updates
+
+Decays: TypeAlias = Any
+"""Several decay factors. They are a part of the program, as which of them is 0 decides what is kept."""
 
 
 class ScaleByAggmoState(NamedTuple):
@@ -25,7 +27,7 @@ class ScaleByAggmoState(NamedTuple):
 
 
 @transformation
-def scale_by_aggmo(decays: Sequence[Fraction] = (0.0, 0.9, 0.99), accumulator_dtype: DTypeName | None = None) -> Form:
+def scale_by_aggmo(decays: Decays = (0.0, 0.9, 0.99), accumulator_dtype: DTypeName | None = None) -> Form:
     r"""Replace updates by the mean of several decaying sums of them: aggregated momentum.
 
     .. math::
@@ -37,14 +39,14 @@ def scale_by_aggmo(decays: Sequence[Fraction] = (0.0, 0.9, 0.99), accumulator_dt
     :math:`\beta_k = 1 - 0.1^{k-1}`, the default with three of them and ``(0.0, 0.9, 0.99, 0.999)`` with four.
 
     Args:
-      decays: :math:`\beta_1, \dots, \beta_K`, each in [0, 1], at least one; numbers, no schedules.
+      decays: :math:`\beta_1, \dots, \beta_K`, each in [0, 1], at least one; Python numbers, no schedules.
       accumulator_dtype: the dtype the sums are stored in; at least float32 by default.
 
     State:
       `ScaleByAggmoState`: 4 bytes per float32 parameter for each decay but 0.
 
     Raises:
-      ArgumentValueError: there is no decay.
+      ArgumentTypeError, ArgumentValueError: they are no such numbers.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -58,33 +60,30 @@ def scale_by_aggmo(decays: Sequence[Fraction] = (0.0, 0.9, 0.99), accumulator_dt
 
     Differences from the authors' code: none in the numbers. Optax has no AggMo.
     """
-    if len(decays) == 0:
-        raise ArgumentValueError("decays to be at least one number", got=repr(decays))
+    _check_decays(decays)
 
     def init_leaf(p: jax.Array) -> tuple[Any, ...]:
-        return tuple(None if _is_zero(b) else tree.zeros_accumulator(p, dtype=accumulator_dtype) for b in decays)
+        return tuple(tree.zeros_accumulator(p, dtype=accumulator_dtype) if b else None for b in decays)
 
-    def prepare(state: ScaleByAggmoState) -> tuple[ScaleByAggmoState, dict[str, Any]]:
-        # As scalars of the step, they meet the arrays in the dtype of these.
-        return state, {"factors": tuple(decays)}
-
-    def leaf(g: jax.Array, traces: tuple[Any, ...], *, factors: tuple[Any, ...]) -> tuple[Any, ...]:
-        sums = [g if v is None else b * v + g for b, v in zip(factors, traces, strict=True)]
+    def leaf(g: jax.Array, traces: tuple[Any, ...]) -> tuple[Any, ...]:
+        sums = [b * v + g if b else g for b, v in zip(decays, traces, strict=True)]
         mean = sum(sums[1:], sums[0]) / len(sums)
-        return mean, tuple(None if v is None else new for v, new in zip(traces, sums, strict=True))
+        return mean, tuple(v if b else None for b, v in zip(decays, sums, strict=True))
 
-    return leafwise(leaf, state=ScaleByAggmoState, init_leaf=init_leaf, prepare=prepare)
+    return leafwise(leaf, state=ScaleByAggmoState, init_leaf=init_leaf)
 
 
-def _is_zero(x: Any) -> bool:
-    """Whether a number is known to be zero when the state is made; `leaf` goes by the state."""
-    return not isinstance(x, jax.core.Tracer) and float(x) == 0
+def _check_decays(decays: Any) -> None:
+    if not isinstance(decays, tuple | list) or not all(type(b) in (int, float) for b in decays):
+        raise ArgumentTypeError("decays to be a sequence of numbers in [0, 1]", got=repr(decays))
+    if not decays or not all(0 <= b <= 1 for b in decays):
+        raise ArgumentValueError("decays to be at least one number in [0, 1]", got=repr(decays))
 
 
 @optimizer
 def aggmo(
     learning_rate: NonNegative,
-    decays: Sequence[Fraction] = (0.0, 0.9, 0.99),
+    decays: Decays = (0.0, 0.9, 0.99),
     accumulator_dtype: DTypeName | None = None,
 ) -> GradientTransformation:
     r"""Gradient descent with aggregated momentum.

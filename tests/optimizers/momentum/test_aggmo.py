@@ -41,7 +41,7 @@ class Aggmo(Rule):
 
 
 def test_equals_the_reference():
-    several = st.lists(st.sampled_from([0.0, 0.5, 0.75, 0.9375, 1.0]), min_size=3, max_size=3).map(tuple)
+    several = st.sampled_from([(0.0, 0.5, 0.9), (0.75,), (0.9, 0.0), (1.0, 0.25)])
     check_all(gradtx.scale_by_aggmo, Aggmo, {"decays": several})
 
 
@@ -76,10 +76,12 @@ def test_zero_gradients_and_scalars():
 
 
 def test_there_has_to_be_a_decay():
-    with pytest.raises(gradtx.errors.ArgumentValueError, match="at least one"):
-        gradtx.scale_by_aggmo(())
-    with pytest.raises(gradtx.errors.ArgumentValueError, match=r"decays\[1\]"):
-        gradtx.aggmo(0.1, (0.5, 1.5))
+    for wrong in ((), (0.5, 1.5), (-0.1,), [float("nan")]):
+        with pytest.raises(gradtx.errors.ArgumentValueError, match="decays to be at least one number"):
+            gradtx.scale_by_aggmo(wrong)
+    for wrong in (0.5, ("x",), (None,), np.array([0.5])):
+        with pytest.raises(gradtx.errors.ArgumentTypeError, match="decays to be a sequence"):
+            gradtx.aggmo(0.1, wrong)
 
 
 def test_a_large_decay_is_damped():
