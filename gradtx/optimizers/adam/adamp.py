@@ -115,7 +115,8 @@ def _at_right_angles(g: jax.Array, p: jax.Array, over: tuple[int, ...], delta: A
     """Whether two arrays are nearly so, in each of their slices over some axes."""
     cosines = jnp.abs(_product(g, p, over)) / (with_eps(_norm(g, over), eps) * with_eps(_norm(p, over), eps))
     size = p.size // cosines.size
-    return jnp.max(cosines) < delta * size**-0.5
+    nearly: jax.Array = jnp.max(cosines) < delta * size**-0.5
+    return nearly
 
 
 def _without(u: jax.Array, p: jax.Array, over: tuple[int, ...], eps: Any) -> jax.Array:
