@@ -87,7 +87,8 @@ def scale_by_stable_adam(
         rms = safe_sqrt(jnp.sum(surprise**2) / max(g.size, 1))
         return u / jnp.maximum(rms, 1), s
 
-    return dataclasses.replace(form, prepare=prepare, leaf=leaf)
+    made: Form = dataclasses.replace(form, prepare=prepare, leaf=leaf)
+    return made
 
 
 @optimizer
