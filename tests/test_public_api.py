@@ -120,7 +120,9 @@ COMMON = {
 }  # fmt: skip
 """What is nobody's idea in particular."""
 
-ALGORITHMS = {"adam", "adaptive", "gradients", "layerwise", "matrix", "momentum", "parameter_free", "second_order", "wrappers"}
+ALGORITHMS = {
+    "adam", "adaptive", "gradients", "layerwise", "matrix", "momentum", "parameter_free", "second_order", "wrappers",
+}  # fmt: skip
 """Families whose other members are somebody's."""
 
 

@@ -110,7 +110,7 @@ def _of_parts(extra: dict[str, Any], parts: dict[int, Any]) -> dict[str, Any]:
     def after(name: str, then: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda params: then(extra[name](_join(params)))
 
-    known = {
+    known: dict[str, Callable[[], Any]] = {
         "grad": lambda: _split(extra["grad"]),
         "whole_updates": lambda: _split(extra["whole_updates"], parts),
         "value_fn": lambda: after("value_fn", lambda value: value),

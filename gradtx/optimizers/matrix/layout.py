@@ -1,6 +1,7 @@
 """What a matrix is: which leaves are matrices, and which of their axes are inputs, outputs and batch."""
 
 import dataclasses
+import functools
 import math
 import re
 import warnings
@@ -12,12 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx import tree
+from gradtx.combinators import chain, partition
+from gradtx.core import GradientTransformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
+from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
+from gradtx.optimizers.adam import adamw
 from gradtx.tree.arithmetic import cast as cast_array
 from gradtx.tree.arithmetic import widen
 from gradtx.tree.paths import flatten_like, is_function, is_inert, is_none, leaf_paths
 from gradtx.tree.select import broadcast_prefix, matches, no_match
-from gradtx.typing import Params
+from gradtx.typing import Mask, Params
 
 Matrices: TypeAlias = Any
 """Which leaves are matrices, and which of their axes are what. One of
@@ -25,7 +30,8 @@ Matrices: TypeAlias = Any
 - ``None``: leaves of two or more axes, without embeddings, output heads, biases and scales by the names that Flax,
   Equinox and Haiku give them;
 - layouts by globs, tried in order before that rule: ``{"layers/*": "batch in out", "*/qkv/kernel": "in out/3",
-  "*/embed/*": False}``. ``False`` and ``None`` are no matrix; ``True`` stands for a matrix whose axes are known from its name and rank;
+  "*/embed/*": False}``. ``False`` and ``None`` are no matrix; ``True`` is a matrix whose axes are known
+  from its name and rank;
 - a function ``f(name, shape)`` that returns one of these values, or ``None`` for the rule;
 - a tree (or prefix of one) of such values, or of Optax's ``MuonDimensionNumbers``; ``None`` in it is no matrix.
 
@@ -252,6 +258,22 @@ def matrix_labels(matrices: Matrices, params: Params) -> Any:
     return jax.tree.map(lambda choice: "matrix" if choice.layout else "rest", choices)
 
 
+def matrices_and_rest(
+    direction: GradientTransformation,
+    rest: GradientTransformation | None,
+    learning_rate: Any,
+    weight_decay: Any,
+    weight_decay_mask: Mask,
+    matrices: Matrices,
+) -> GradientTransformation:
+    """An optimizer of matrices by a direction, with decoupled decay; of other leaves by `rest`, or `adamw`."""
+    of_matrices = chain(
+        direction, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate)
+    )
+    others = rest or adamw(learning_rate, b2=0.95, weight_decay=weight_decay, mask=weight_decay_mask)
+    return partition({"matrix": of_matrices, "rest": others}, functools.partial(matrix_labels, matrices))
+
+
 def _like_an_embedding(layout: MatrixLayout) -> bool:
     """Whether one side is as long as a vocabulary, and many times the other."""
     short, long = sorted(layout.flat_shapes[0][1:])
@@ -405,6 +427,59 @@ def map_matrices(
     return treedef.unflatten(new)
 
 
+def init_matrices(init: Callable[[jax.Array], Any], params: Params, matrices: Matrices) -> Any:
+    """A tree like the params, with a tuple of what a function makes of each matrix of a leaf; ``None`` stays.
+
+    Args:
+      init: takes an array [batch, inputs, outputs] in accumulator dtype.
+      params: a tree of matrices.
+      matrices: the declaration, `Matrices`.
+    """
+    treedef: Any = jax.tree.structure(params, is_leaf=is_none)
+    layouts = layouts_of(matrices, params, treedef)
+    leaves = treedef.flatten_up_to(params)
+    return treedef.unflatten(
+        [
+            tuple(init(m) for m in layout.matrices(widen(x))) if layout else None
+            for x, layout in zip(leaves, layouts, strict=True)
+        ]
+    )
+
+
+def map_matrices_with(
+    function: Callable[..., list[list[jax.Array]]], updates: Any, states: tuple[Any, ...], matrices: Matrices
+) -> tuple[Any, ...]:
+    """Apply a function to all matrices of a tree, and to what belongs to each of them.
+
+    Args:
+      function: takes a list of arrays [batch, inputs, outputs] and one of entries for each state, and returns such
+        lists, with other entries of the same dtypes.
+      updates: a tree of matrices; absent leaves stay absent.
+      states: trees as `init_matrices` makes them.
+      matrices: the declaration, `Matrices`.
+
+    Returns:
+      The updates in the dtypes of the leaves, and the states.
+    """
+    treedef: Any = jax.tree.structure(updates, is_leaf=is_none)
+    old = [flatten_like(updates, treedef, state, "the state") for state in states]
+    entries = [[x for entry in column for x in entry or ()] for column in old]
+    made: list[Any] = []
+
+    def with_entries(xs: list[jax.Array]) -> list[jax.Array]:
+        new, *rest = function(xs, *entries)
+        made.extend(rest)
+        return new
+
+    updates = map_matrices(with_entries, updates, matrices)
+    new_states = []
+    for column, new in zip(old, made, strict=True):
+        rest = iter(new)
+        filled = [entry and tuple(cast_array(next(rest), x.dtype) for x in entry) for entry in column]
+        new_states.append(treedef.unflatten(filled))
+    return updates, *new_states
+
+
 def _as_array(x: Any) -> Any:
     return x if is_inert(x) else jnp.asarray(x)
 
@@ -425,19 +500,38 @@ def in_batches(function: Callable[[jax.Array], jax.Array], matrices: list[jax.Ar
       function: takes and returns arrays [batch, m, n] with :math:`m \le n`.
       matrices: arrays [batch, inputs, outputs].
     """
+    (made,) = in_equal_batches(lambda x: (function(x),), list(map(_short_side_first, matrices)))
+    return [y.swapaxes(1, 2) if x.shape[1] > x.shape[2] else y for x, y in zip(matrices, made, strict=True)]
+
+
+def in_equal_batches(
+    function: Callable[..., tuple[jax.Array, ...]], *columns: list[jax.Array]
+) -> list[list[jax.Array]]:
+    """Apply a function to rows of arrays, those of equal shapes in one batch.
+
+    Args:
+      function: takes an array [batch, ...] of each column, and returns a tuple of arrays [batch, ...].
+      *columns: lists of arrays [batch, ...], all of one length: matrices, and what belongs to each.
+
+    Returns:
+      A list of arrays for each array that the function returns; one empty list of no rows.
+    """
+    rows = list(zip(*columns, strict=True))
     alike: dict[Any, list[int]] = {}
-    for i, x in enumerate(matrices):
-        alike.setdefault((*sorted(x.shape[1:]), x.dtype), []).append(i)
-    made: list[Any] = list(matrices)
+    for i, row in enumerate(rows):
+        alike.setdefault(tuple((x.shape[1:], x.dtype) for x in row), []).append(i)
+    made: list[Any] = [()] * len(rows)
     for places in (kind[i : i + STACK] for kind in alike.values() for i in range(0, len(kind), STACK)):
-        wide = [_short_side_first(matrices[i]) for i in places]
-        stack = function(wide[0] if len(wide) == 1 else jnp.concatenate(wide))
+        if len(places) == 1:
+            made[places[0]] = function(*rows[places[0]])
+            continue
+        stacks = function(*(jnp.concatenate(xs) for xs in zip(*(rows[i] for i in places), strict=True)))
         start = 0
-        for i, x in zip(places, wide, strict=True):
-            y = stack if len(wide) == 1 else stack[start : start + len(x)]
-            made[i] = y if x.shape == matrices[i].shape and x is matrices[i] else y.swapaxes(1, 2)
-            start += len(x)
-    return made
+        for i in places:
+            length = len(rows[i][0])
+            made[i] = tuple(y[start : start + length] for y in stacks)
+            start += length
+    return [list(column) for column in zip(*made, strict=True)] if rows else [[]]
 
 
 def _short_side_first(x: jax.Array) -> jax.Array:
