@@ -1,13 +1,10 @@
 """Muon: the momentum of each matrix, orthogonalized."""
 
-import functools
 from typing import Any
 
-from gradtx.combinators import chain, partition
+from gradtx.combinators import chain
 from gradtx.core import GradientTransformation, optimizer, transformation
-from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.optimizers.adam import adamw
-from gradtx.optimizers.matrix.layout import Matrices, matrix_labels
+from gradtx.optimizers.matrix.layout import Matrices, matrices_and_rest
 from gradtx.optimizers.matrix.orthogonalization import Preconditioning, orthogonalize_updates
 from gradtx.optimizers.matrix.shape_scaling import ShapeScaling, scale_by_shape
 from gradtx.optimizers.momentum.ema import ema
@@ -155,14 +152,8 @@ def muon(
     Differences from Optax: the default scale is Moonlight's, embeddings and heads are not matrices, and the momentum is
     the author's (`bias_correction`).
     """
-    of_matrices = chain(
-        scale_by_muon(
-            beta, nesterov=nesterov, method=method, steps=steps, preconditioning=preconditioning, scaling=scaling,
-            eps=eps, bias_correction=bias_correction, adaptive=adaptive, mu_dtype=mu_dtype, dtype=dtype,
-            matrices=matrices,
-        ),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
+    direction = scale_by_muon(
+        beta, nesterov=nesterov, method=method, steps=steps, preconditioning=preconditioning, scaling=scaling, eps=eps,
+        bias_correction=bias_correction, adaptive=adaptive, mu_dtype=mu_dtype, dtype=dtype, matrices=matrices,
     )  # fmt: skip
-    others = rest or adamw(learning_rate, b2=0.95, weight_decay=weight_decay, mask=weight_decay_mask)
-    return partition({"matrix": of_matrices, "rest": others}, functools.partial(matrix_labels, matrices))
+    return matrices_and_rest(direction, rest, learning_rate, weight_decay, weight_decay_mask, matrices)
