@@ -77,6 +77,9 @@ class GradientTransformation(Value):
         made = self.factory.call(self.factory.function, given)
         if isinstance(made, GradientTransformation):
             return made.form
+        if self.factory.composed:
+            hint = "decorate it with gradtx.transformation, or return a chain of gradtx's"
+            raise ArgumentTypeError("a composition from the factory of an optimizer", got=type_name(made), hint=hint)
         if isinstance(made, Leafwise):
             return made
         init, update = made

@@ -296,3 +296,13 @@ def test_a_state_that_holds_something_is_refused_where_none_is_kept(tx):
     for state in ({"w": jnp.ones(2)}, (jnp.ones(2),), None):
         with pytest.raises(ArgumentTypeError, match="expected the state to be an EmptyState, got"):
             tx.update({"w": jnp.ones(2)}, state)
+
+
+@pytest.mark.parametrize("made", [gradtx.sgd(0.1).leafwise, tuple(gradtx.sgd(0.1))])
+def test_the_factory_of_an_optimizer_returns_a_composition(made):
+    @gradtx.optimizer
+    def test_only_no_composition(rate: gradtx.Numeric):
+        return made
+
+    with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"a composition from the factory.*transformation, or"):
+        test_only_no_composition(0.1).init(jnp.ones(2))
