@@ -200,6 +200,18 @@ dadaptation.DAdaptAdan(params, d0=0.01, weight_decay=0.0)
     dadapt_adan(estim_lr0=0.01)
 dadaptation.DAdaptAdan(params, d0=0.01, weight_decay=0.1, no_prox=True) | falling
     dadapt_adan(linear_schedule(1.0, 0.0, 20), estim_lr0=0.01, weight_decay=0.1)
+dog.DoG(params, reps_rel=0.01)
+    dog(init_step=("heuristic", 0.01))
+dog.DoG(params, reps_rel=0.01, lr=0.5, weight_decay=0.1) | zeros
+    dog(0.5, init_step=("heuristic", 0.01), weight_decay=0.1)
+dog.DoG(params, init_eta=0.01)
+    dog(init_step=("learning_rate", 0.01))
+dog.LDoG(params, reps_rel=0.01)
+    chain(scale_by_distance_over_gradients(0.01), scale(-1.0))
+dog.LDoG(params, reps_rel=0.01, lr=0.5, weight_decay=0.1) | zeros
+    chain(add_decayed_weights(0.1), scale_by_distance_over_gradients(0.01), scale(-0.5))
+averaged(dog.DoG(params, reps_rel=0.01), dog.PolynomialDecayAverager)
+    ema_params(dog(init_step=("heuristic", 0.01)), divide_schedules(linear_schedule(0.0, 12.0, 12), linear_schedule(9.0, 21.0, 12)))
 momo.Momo(params, lr=1.0)
     momo(1.0)
 momo.Momo(params, lr=0.02, weight_decay=0.1)
@@ -235,7 +247,7 @@ adam_mini.Adam_mini(neurons, lr=0.1, dim=3, n_heads=3, verbose=False) | matrices
 optimi.AdamW(params, lr=0.1, weight_decay=0.1, eps=0.001) | falling
     adamw(linear_schedule(0.1, 0.0, 20), b2=0.99, eps=0.001, weight_decay=0.1)
 optimi.AdamW(params, lr=0.1, weight_decay=0.01, decouple_lr=True) | falling
-    chain(adam(linear_schedule(0.1, 0.0, 20), b2=0.99, eps=1e-6), add_decayed_weights(linear_schedule(-0.01, 0.0, 20)))
+    adamw(linear_schedule(0.1, 0.0, 20), b2=0.99, eps=1e-6, weight_decay=0.01, decay_convention="independent", peak_learning_rate=0.1)
 optimi.StableAdamW(params, lr=0.1, weight_decay=0.0)
     stable_adamw(0.1, b2=0.99, eps=1e-6, weight_decay=0.0)
 optimi.StableAdamW(params, lr=0.1, weight_decay=0.1) | falling
@@ -326,6 +338,12 @@ torch_optimizer.Adafactor(params, lr=0.1, relative_step=False, scale_parameter=F
     chain(scale_by_factored_rms(min_dim_size_to_factor=1), clip_by_block_rms(1.0), scale_by_learning_rate(linear_schedule(0.1, 0.0, 20)), ema(0.9, debias=False), add_decayed_weights(linear_schedule(-0.01, 0.0, 20)))
 torch_optimizer.Adafactor(params, warmup_init=True, clip_threshold=0.5) | matrices
     chain(scale_by_factored_rms(min_dim_size_to_factor=1), clip_by_block_rms(0.5), scale_by_param_block_rms(0.001), scale_by_learning_rate(linear_schedule(1e-6, 2.1e-5, 20)))
+pytorch_optimizer.Ranger(params, lr=0.1)
+    none: the first steps go uphill: the rate is -1 times what it should be until the variance is known
+pytorch_optimizer.Ranger(params, lr=0.1, eps=1e-8, degenerated_to_sgd=True)
+    ranger(0.1, eps=1e-8, output_axis=0)
+pytorch_optimizer.Ranger(params, lr=0.1, eps=1e-8, weight_decay=0.1, k=3, alpha=0.8, degenerated_to_sgd=True) | falling
+    ranger(linear_schedule(0.1, 0.0, 20), eps=1e-8, weight_decay=0.1, sync_period=3, slow_step_size=0.8, output_axis=0)
 pytorch_optimizer.ADOPT(params, lr=0.1)
     none: the gradients of step t + 1 are clipped to (t + 1) ** 0.25, by the paper and its authors to t ** 0.25
 pytorch_optimizer.ADOPT(params, lr=0.1, clip_lambda=None, weight_decay=0.1, weight_decouple=True) | falling
@@ -382,6 +400,10 @@ pytorch_optimizer.Adan(params, lr=0.1, weight_decay=0.1) | falling zeros
     chain(adan(linear_schedule(0.1, 0.0, 20), eps_root=0.0), scale_by_schedule(divide_schedules(constant_schedule(-1.0), linear_schedule(1.01, 1.0, 20))), add_decayed_weights(divide_schedules(linear_schedule(0.01, 0.0, 20), linear_schedule(1.01, 1.0, 20))), scale(-1.0))
 pytorch_optimizer.Adan(params, lr=0.1, weight_decay=0.1, weight_decouple=True, max_grad_norm=1.0) | arrays
     chain(clip_by_global_norm(1.0), adan(0.1, eps_root=0.0, weight_decay=0.1))
+averaged(torch.optim.SGD(params, lr=0.1), torch.optim.swa_utils.AveragedModel)
+    swa(sgd(0.1))
+averaged(torch.optim.SGD(params, lr=0.1), torch.optim.swa_utils.AveragedModel, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+    ema_params(sgd(0.1), join_schedules([constant_schedule(0.0), constant_schedule(0.9)], [1]))
 torch_optimizer.Lamb(params, lr=0.1)
     lamb(0.1, bias_correction=False, max_norm=10.0)
 torch_optimizer.Lamb(params, lr=0.1, weight_decay=0.1, debias=True) | falling

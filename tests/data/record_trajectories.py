@@ -4,14 +4,18 @@ It needs all of the packages, so run it where they are installed, in this folder
 
     pip install torch schedulefree prodigyopt dadaptation adam-mini torch-optimi momo-opt parameterfree lion-pytorch \
         pytorch_optimizer torch_optimizer grokfast-pytorch adamp adabound adabelief-pytorch came-pytorch galore-torch \
-        apollo-torch muon-optimizer packaging tabulate colorama
+        apollo-torch muon-optimizer dog-optimizer packaging tabulate colorama
     python record_trajectories.py
 
 The file has the problem (``start``, ``grads``, ``values``), the params of each run after `KEPT` steps, and a table
-with the package and its version for each. A run is named by the text that made its optimizer. What follows the bar
+with the packages and their versions for each. A run is named by the text that made its optimizer. What follows the bar
 changes the problem: ``falling`` lets the rate fall in a straight line, to reach zero after 20 steps; ``zeros`` makes
 the gradients of the fifth step zero, and those of the first entry of an array always; ``squares``,
 ``matrices``, ``flat``, ``arrays`` and ``scalar`` leave out the other leaves.
+
+Not here are those whose steps depend on random numbers, and of which only properties can be compared: Sophia (probes),
+PSGD Kron and Dion (bases), APOLLO with random projections. The packages' own Distributed Shampoo and Dion cannot be had
+from the registry; heavyball keeps its numbers in float32.
 
 Where a package casts to float32 or bfloat16 (orthogonalization, bases), the casts are taken out here: all runs are in
 float64. Some optimizers hold two sets of weights: the params that take gradients, and those to use. The second are
@@ -21,6 +25,7 @@ recorded under the name of the run with ``@``.
 import importlib
 import importlib.metadata
 import json
+import re
 import sys
 import unittest.mock
 import warnings
@@ -108,6 +113,7 @@ PACKAGES = {
     "grokfast_pytorch": "grokfast-pytorch",
     "apollo_torch": "apollo-torch",
     "muon": "muon-optimizer",
+    "dog": "dog-optimizer",
 }
 
 TORCH = """
@@ -199,6 +205,12 @@ dadaptation.DAdaptAdaGrad(params, d0=0.01)
 dadaptation.DAdaptAdaGrad(params, d0=0.01, momentum=0.9, weight_decay=0.1) | falling
 dadaptation.DAdaptAdan(params, d0=0.01, weight_decay=0.0)
 dadaptation.DAdaptAdan(params, d0=0.01, weight_decay=0.1, no_prox=True) | falling
+dog.DoG(params, reps_rel=0.01)
+dog.DoG(params, reps_rel=0.01, lr=0.5, weight_decay=0.1) | zeros
+dog.DoG(params, init_eta=0.01)
+dog.LDoG(params, reps_rel=0.01)
+dog.LDoG(params, reps_rel=0.01, lr=0.5, weight_decay=0.1) | zeros
+averaged(dog.DoG(params, reps_rel=0.01), dog.PolynomialDecayAverager)
 momo.Momo(params, lr=1.0)
 momo.Momo(params, lr=0.02, weight_decay=0.1)
 momo.Momo(params, lr=1.0, weight_decay=0.1, beta=0.5) | falling
@@ -267,6 +279,10 @@ torch_optimizer.Adafactor(params) | matrices
 torch_optimizer.Adafactor(params, lr=0.1, relative_step=False, scale_parameter=False, beta1=0.9, \
 weight_decay=0.1) | matrices falling
 torch_optimizer.Adafactor(params, warmup_init=True, clip_threshold=0.5) | matrices
+pytorch_optimizer.Ranger(params, lr=0.1)
+pytorch_optimizer.Ranger(params, lr=0.1, eps=1e-8, degenerated_to_sgd=True)
+pytorch_optimizer.Ranger(params, lr=0.1, eps=1e-8, weight_decay=0.1, k=3, alpha=0.8, \
+degenerated_to_sgd=True) | falling
 pytorch_optimizer.ADOPT(params, lr=0.1)
 pytorch_optimizer.ADOPT(params, lr=0.1, clip_lambda=None, weight_decay=0.1, weight_decouple=True) | falling
 pytorch_optimizer.ADOPT(params, lr=0.1, clip_lambda=None, weight_decay=0.1) | zeros
@@ -298,6 +314,9 @@ pytorch_optimizer.Adan(params, lr=0.1, weight_decay=0.1, weight_decouple=True, m
 """
 
 LAYERS_AND_MOMENTUM = """
+averaged(torch.optim.SGD(params, lr=0.1), torch.optim.swa_utils.AveragedModel)
+averaged(torch.optim.SGD(params, lr=0.1), torch.optim.swa_utils.AveragedModel, \
+multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
 torch_optimizer.Lamb(params, lr=0.1)
 torch_optimizer.Lamb(params, lr=0.1, weight_decay=0.1, debias=True) | falling
 torch_optimizer.Lamb(params, lr=0.1, weight_decay=0.1, clamp_value=1.0) | zeros
@@ -393,8 +412,30 @@ def load(name: str) -> Any:
         return importlib.import_module(name)
 
 
-def averaged(optimizer: Any, params: list[Any]) -> list[Any] | None:
+class Averaged:
+    """An optimizer, and an average of its params that is updated after each of its steps."""
+
+    def __init__(self, optimizer: Any, make: Any, **options: Any) -> None:
+        self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+        self.model = torch.nn.ParameterList([p for group in optimizer.param_groups for p in group["params"]])
+        self.average = make(self.model, **options)
+
+    def step(self) -> None:
+        self.optimizer.step()
+        if hasattr(self.average, "update_parameters"):
+            self.average.update_parameters(self.model)
+        else:
+            self.average.step()
+
+    def weights(self) -> list[Any]:
+        whole = self.average.module if hasattr(self.average, "module") else self.average.averaged_model
+        return list(whole.parameters())
+
+
+def used(optimizer: Any, params: list[Any]) -> list[Any] | None:
     """The weights to use, where they are not those that take the gradients."""
+    if isinstance(optimizer, Averaged):
+        return optimizer.weights()
     if isinstance(optimizer, torch.optim.ASGD):
         return [optimizer.state[p]["ax"] for p in params]
     if not hasattr(optimizer, "eval"):
@@ -416,14 +457,18 @@ def run(text: str) -> Iterator[tuple[str, Any]]:
     leaves = next((KINDS[word] for word in words if word in KINDS), tuple(SHAPES))
     params = [torch.nn.Parameter(torch.tensor(START[k])) for k in leaves]
     space = {name: load(name) for name in PACKAGES if name in made}
-    space |= {"params": params, "named": [(NAMES[k], p) for k, p in zip(leaves, params, strict=True)]}
+    space |= {
+        "params": params,
+        "averaged": Averaged,
+        "named": [(NAMES[k], p) for k, p in zip(leaves, params, strict=True)],
+    }
     space["group"] = lambda **options: [{"params": params, **options}]
     space["neurons"] = [(f"mlp.{k}", p) for k, p in zip(leaves, params, strict=True)]
     optimizer = eval(made, space)  # noqa: S307
     if hasattr(optimizer, "train"):
         optimizer.train()
     rates = [group["lr"] for group in optimizer.param_groups] if "falling" in words else []
-    kept, used = [], []
+    kept, averages = [], []
     for t in range(STEPS):
         for group, rate in zip(optimizer.param_groups, rates, strict=False):
             group["lr"] = rate * (1 - t / 20)
@@ -440,12 +485,12 @@ def run(text: str) -> Iterator[tuple[str, Any]]:
         assert all(p.dtype == torch.float64 for p in params)
         if t + 1 in KEPT:
             kept.append(flat(params))
-            weights = averaged(optimizer, params)
+            weights = used(optimizer, params)
             if weights is not None:
-                used.append(flat(weights))
+                averages.append(flat(weights))
     yield text, np.stack(kept)
-    if used:
-        yield f"{text} @", np.stack(used)
+    if averages:
+        yield f"{text} @", np.stack(averages)
 
 
 def main() -> None:
@@ -456,8 +501,8 @@ def main() -> None:
     for text in RUNS:
         with Narrow():
             paths |= dict(run(text))
-        package = PACKAGES[text.partition(".")[0]]
-        table[text] = {"package": package, "version": importlib.metadata.version(package)}
+        packages = [package for name, package in PACKAGES.items() if re.search(rf"\b{name}\.", text)]
+        table[text] = {package: importlib.metadata.version(package) for package in packages}
     wrong = [text for text, path in paths.items() if not np.isfinite(path).all()]
     assert not wrong, wrong
     texts = {"table": np.array(json.dumps(table)), "paths": np.array(json.dumps(list(paths)))}
