@@ -58,9 +58,10 @@ def split_real_and_imaginary(inner: GradientTransformation) -> Pair:
       >>> import jax.numpy as jnp, gradtx
       >>> params, grads = jnp.zeros(1, complex), jnp.array([3 - 4j])
       >>> for tx in (gradtx.adam(0.1), gradtx.split_real_and_imaginary(gradtx.adam(0.1))):
-      ...     print(tx.update(grads, tx.init(params), params)[0].round(3))
-      [-0.06+0.08j]
-      [-0.1+0.1j]
+      ...     updates, _ = tx.update(grads, tx.init(params), params)
+      ...     print(updates.real.round(2), updates.imag.round(2))
+      [-0.06] [0.08]
+      [-0.1] [0.1]
     """
 
     def init(params: Params) -> SplitRealAndImaginaryState:
