@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
 import numpy as np
 import rich
 from rich.progress import Progress
@@ -22,6 +23,9 @@ from gradtx.cli.race import Entrant, Outcome, Plan, race, ticks
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """The grid."""
+
+MATRICES = {"blocks/*/scales": False, "blocks/*/qkv": "in out/3", "blocks/*": "in out", "*": False}
+"""Those of the transformer; in models of other names, what the rule of `choose_matrices` says."""
 
 OPTIMIZERS: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
     "sgd": gradtx.sgd,
@@ -40,6 +44,12 @@ OPTIMIZERS: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
     "lion": gradtx.lion,
     "sam(adam)": lambda rate: gradtx.sam(gradtx.adam(rate)),
 }
+OF_MATRICES: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
+    "muon": lambda rate: gradtx.muon(rate, weight_decay=0.01, matrices=MATRICES),
+}
+"""The same for the methods of matrices, which only the transformer is trained with."""
+
+OPTIMIZERS |= OF_MATRICES
 """By label, the optimizer as a function of its rate; all else is at its default, except AdamW's weight decay."""
 
 LEGS = 20
@@ -54,7 +64,8 @@ def measure(task: Task, names: Iterable[str], rates: Iterable[float], seeds: int
     with Progress(transient=True) as progress:
         bar = progress.add_task("", total=ticks(entrants, plan))
         outcomes = race(entrants, plan, lambda what, done: progress.update(bar, description=what, advance=done))
-    rows = [_row(_best(o for o in outcomes if o.entrant.label == name), task.target) for name in names]
+    best = {name: _best(o for o in outcomes if o.entrant.label == name) for name in names}
+    rows = [_row(outcome, task.target, operations(task, OPTIMIZERS[name](0.1))) for name, outcome in best.items()]
     return sorted(rows, key=lambda row: (row["steps to target"], row["final loss"]))
 
 
@@ -63,7 +74,25 @@ def _best(outcomes: Iterable[Outcome]) -> Outcome:
     return min(outcomes, key=lambda o: float(np.mean(o.final)))
 
 
-def _row(outcome: Outcome, target: float) -> Row:
+def operations(task: Task, tx: gradtx.GradientTransformation) -> float:
+    """The floating point operations of one step, gradient included, by the compiled program's own count."""
+    params = task.model.init(np.random.default_rng(0))
+    rows = task.dataset.train[: task.batch]
+
+    def step(params: Any, state: Any) -> Any:
+        def value_fn(p: Any) -> Any:
+            return task.model.loss(p, rows.x, rows.y)
+
+        value, grads = jax.value_and_grad(value_fn)(params)
+        extras = {"value": value, "grad": grads, "value_fn": value_fn, "grad_fn": jax.grad(value_fn)}
+        updates, state = tx.update(grads, state, params, **extras)
+        return gradtx.apply_updates(params, updates), state
+
+    cost = jax.jit(step).lower(params, tx.init(params)).compile().cost_analysis()
+    return float((cost[0] if isinstance(cost, list) else cost)["flops"])
+
+
+def _row(outcome: Outcome, target: float, flops: float) -> Row:
     steps = outcome.steps_to(target)
     return {
         "optimizer": outcome.entrant.label,
@@ -71,6 +100,7 @@ def _row(outcome: Outcome, target: float) -> Row:
         "steps to target": float(np.mean(steps)),
         "spread of steps": float(np.std(steps)) if np.isfinite(steps).all() else 0.0,
         "seconds to target": float(np.mean(steps)) * outcome.step_seconds,
+        "operations to target": float(np.mean(steps)) * flops,
         "final loss": float(np.mean(outcome.final)),
         "spread of loss": float(np.std(outcome.final)),
         "accuracy": None if outcome.accuracy is None else float(np.mean(outcome.accuracy)),
@@ -83,7 +113,7 @@ def show(name: str, task: Task, rows: list[Row]) -> None:
     """Print the rows of a task."""
     table = Table(title=f"{name}: to a training loss of {task.target}")
     table.add_column("optimizer")
-    for heading in ("rate", "steps", "seconds", "final loss", "test accuracy"):
+    for heading in ("rate", "steps", "seconds", "operations", "final loss", "test accuracy"):
         table.add_column(heading, justify="right")
     for row in rows:
         reached = np.isfinite(row["steps to target"])
@@ -92,6 +122,7 @@ def show(name: str, task: Task, rows: list[Row]) -> None:
             f"{row['rate']:g}",
             f"{row['steps to target']:.0f} ± {row['spread of steps']:.0f}" if reached else "not all",
             f"{row['seconds to target']:.3g}" if reached else "",
+            f"{row['operations to target']:.2g}" if reached else "",
             f"{row['final loss']:.4f} ± {row['spread of loss']:.4f}",
             "" if row["accuracy"] is None else f"{row['accuracy']:.3f}",
         )
@@ -129,7 +160,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: left out; set GRADTX_DATA to the folder that has its data")
             continue
         steps = options.steps or task.steps
-        results[name] = measure(task, options.optimizers, options.rates, options.seeds, steps)
+        chosen = [label for label in options.optimizers if label not in OF_MATRICES or name == "shakespeare"]
+        results[name] = measure(task, chosen, options.rates, options.seeds, steps)
         show(name, task, results[name])
     report.save(options, results, lambda axes: draw(results, axes))
     return 0
