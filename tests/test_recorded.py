@@ -22,12 +22,14 @@ from tests.conftest import x64_mode
 DATA = Path(__file__).parent / "data" / "recorded.npz"
 PULL, KEPT = 0.2, (1, 2, 3, 6, 12)
 KINDS = {
+    "all": ("scalar", "bias", "kernel", "square", "stack", "conv"),
     "squares": ("square",),
     "matrices": ("kernel", "square"),
     "scalar": ("scalar",),
     "flat": ("scalar", "bias", "kernel", "square"),
-    "arrays": ("bias", "kernel", "square", "stack", "conv"),
+    "arrays": ("bias", "kernel", "stack", "conv"),
 }
+USUAL = ("scalar", "bias", "kernel", "stack", "conv")
 
 ROWS = """
 torch.optim.SGD(params, lr=0.1)
@@ -238,9 +240,9 @@ parameterfree.COCOB(params, alpha=2.0, eps=0.01) | zeros
     cocob(alpha=2.0, eps=0.01)
 parameterfree.KT(params) | scalar
     kt()
-adam_mini.Adam_mini(named, lr=0.1, dim=3, n_heads=3, verbose=False)
+adam_mini.Adam_mini(named, lr=0.1, dim=3, n_heads=3, verbose=False) | all
     adam_mini(0.1, {"kernel": 0, "square": 0, "stack": (), "conv": ()})
-adam_mini.Adam_mini(named, lr=0.1, weight_decay=0.1, dim=3, n_heads=3, verbose=False) | falling
+adam_mini.Adam_mini(named, lr=0.1, weight_decay=0.1, dim=3, n_heads=3, verbose=False) | all falling
     adam_mini(linear_schedule(0.1, 0.0, 20), {"kernel": 0, "square": 0, "stack": (), "conv": ()}, weight_decay=0.1, mask={"scalar": False, "bias": False, "kernel": True, "square": True, "stack": True, "conv": True})
 adam_mini.Adam_mini(neurons, lr=0.1, dim=3, n_heads=3, verbose=False) | matrices
     adam_mini(0.1, {"*": -1}) | transposed
@@ -379,7 +381,7 @@ grokfast_pytorch.GrokFastAdamW(params, lr=0.1, grokfast_alpha=0.8, weight_decay=
 pytorch_optimizer.GrokFastAdamW(params, lr=0.1, grokfast_alpha=0.8, grokfast_after_step=3, weight_decay=0.1) | falling
     none: steps before the filter begins, and a rate that is divided by the gain
 pytorch_optimizer.MARS(params, lr=0.1)
-    partition({"mars": mars(0.1), "adam": adamw(0.003, 0.9, 0.95, weight_decay=0.1)}, {"scalar": "adam", "bias": "adam", "kernel": "mars", "square": "mars", "stack": "mars", "conv": "mars"})
+    partition({"mars": mars(0.1), "adam": adamw(0.003, 0.9, 0.95, weight_decay=0.1)}, {"scalar": "adam", "bias": "adam", "kernel": "mars", "stack": "mars", "conv": "mars"})
 pytorch_optimizer.MARS(params, lr=0.1, optimize_1d=True, weight_decay=0.1) | falling
     mars(linear_schedule(0.1, 0.0, 20), weight_decay=0.1)
 pytorch_optimizer.MARS(params, lr=0.1, optimize_1d=True, mars_type="lion") | zeros
@@ -417,9 +419,9 @@ torch_optimizer.LARS(params, lr=1.0, momentum=0.9, trust_coefficient=0.02)
 torch_optimizer.LARS(params, lr=1.0, momentum=0.9, trust_coefficient=0.02, weight_decay=0.1) | falling
     chain(add_decayed_weights(0.1), scale_by_trust_ratio(trust_coefficient=0.02, eps=1e-8, weight_decay=0.1), trace(0.9), scale_by_learning_rate(linear_schedule(1.0, 0.0, 20)))
 torch_optimizer.LARS(params, lr=1.0, momentum=0.9, trust_coefficient=0.02, weight_decay=0.1, nesterov=True) | zeros
-    none: where all gradients of a leaf are zero, the ratio is 0 and nothing decays
+    none: where all gradients of a leaf are zero, nothing decays
 pytorch_optimizer.LARS(params, lr=1.0, trust_coefficient=0.02, weight_decay=0.1) | falling
-    chain(masked(chain(add_decayed_weights(0.1), scale_by_trust_ratio(trust_coefficient=0.02, weight_decay=0.1)), {"scalar": False, "bias": False, "kernel": True, "square": True, "stack": True, "conv": True}), trace(0.9), scale_by_learning_rate(linear_schedule(1.0, 0.0, 20)))
+    chain(masked(chain(add_decayed_weights(0.1), scale_by_trust_ratio(trust_coefficient=0.02, weight_decay=0.1)), {"scalar": False, "bias": False, "kernel": True, "stack": True, "conv": True}), trace(0.9), scale_by_learning_rate(linear_schedule(1.0, 0.0, 20)))
 torch_optimizer.NovoGrad(params, lr=0.1)
     novograd(0.1, b1=0.95, b2=0.0, eps=1e-8)
 torch_optimizer.NovoGrad(params, lr=0.1, betas=(0.9, 0.25), weight_decay=0.1) | falling
@@ -490,11 +492,11 @@ pytorch_optimizer.Muon(group(use_muon=True), lr=0.1) | matrices
 pytorch_optimizer.Muon(group(use_muon=True), lr=0.1, nesterov=False, use_adjusted_lr=True, weight_decay=0.1) | matrices falling
     muon(linear_schedule(0.1, 0.0, 20), nesterov=False, weight_decay=0.1) | transposed
 pytorch_optimizer.NorMuon(group(use_muon=True), lr=0.1) | matrices
-    none: NorMuon is not in gradtx
+    normuon(0.1, weight_decay=0.0, scaling="preserve_norm") | transposed
 pytorch_optimizer.NorMuon(group(use_muon=True), lr=0.1, nesterov=False, update_scale="match_rms") | matrices falling
-    none: NorMuon is not in gradtx
+    normuon(linear_schedule(0.1, 0.0, 20), weight_decay=0.0, nesterov=False) | transposed
 pytorch_optimizer.AdaMuon(group(use_muon=True), lr=0.1) | matrices
-    none: AdaMuon is not in gradtx
+    none: the first version of AdaMuon, with another length of its steps
 pytorch_optimizer.SCION(params, lr=0.1) | matrices
     none: Scion is not in gradtx
 pytorch_optimizer.SCION(params, lr=0.1, constraint=True, scale=3.0) | matrices falling
@@ -562,7 +564,7 @@ def recorded() -> tuple[dict[str, Any], dict[str, Any]]:
     start = {name[6:]: x for name, x in arrays.items() if name.startswith("start/")}
     runs, at = {}, 0
     for text in json.loads(str(arrays["paths"])):
-        leaves = leaves_of(text, start)
+        leaves = leaves_of(text)
         size = len(KEPT) * sum(start[k].size for k in leaves)
         whole = arrays["data"][at : at + size].reshape(len(KEPT), -1)
         parts = np.split(whole, np.cumsum([start[k].size for k in leaves])[:-1], axis=1)
@@ -576,8 +578,8 @@ def flags(theirs: str) -> list[str]:
     return theirs.partition(" | ")[2].split()
 
 
-def leaves_of(theirs: str, start: dict[str, Any]) -> tuple[str, ...]:
-    return next((KINDS[word] for word in flags(theirs) if word in KINDS), tuple(start))
+def leaves_of(theirs: str) -> tuple[str, ...]:
+    return next((KINDS[word] for word in flags(theirs) if word in KINDS), USUAL)
 
 
 ARRAYS, RUNS = recorded()

@@ -10,8 +10,8 @@ It needs all of the packages, so run it where they are installed, in this folder
 The file has the problem (``start``, ``grads``, ``values``), the params of each run after `KEPT` steps, and a table
 with the packages and their versions for each. A run is named by the text that made its optimizer. What follows the bar
 changes the problem: ``falling`` lets the rate fall in a straight line, to reach zero after 20 steps; ``zeros`` makes
-the gradients of the fifth step zero, and those of the first entry of an array always; ``squares``,
-``matrices``, ``flat``, ``arrays`` and ``scalar`` leave out the other leaves.
+the gradients of the fifth step zero, and those of the first entry of an array always; ``all``,
+``squares``, ``matrices``, ``flat``, ``arrays`` and ``scalar`` choose other leaves than the usual ones.
 
 Not here are those whose steps depend on random numbers, and of which only properties can be compared: Sophia (probes),
 PSGD Kron and Dion (bases), APOLLO with random projections. The packages' own Distributed Shampoo and Dion cannot be had
@@ -49,12 +49,14 @@ SHAPES = {
 }
 SCALES = {"scalar": 1.0, "bias": 0.1, "kernel": 1.0, "square": 1.0, "stack": 10.0, "conv": 0.01}
 KINDS = {
+    "all": tuple(SHAPES),
     "squares": ("square",),
     "matrices": ("kernel", "square"),
     "scalar": ("scalar",),
     "flat": ("scalar", "bias", "kernel", "square"),
-    "arrays": ("bias", "kernel", "square", "stack", "conv"),
+    "arrays": ("bias", "kernel", "stack", "conv"),
 }
+USUAL = ("scalar", "bias", "kernel", "stack", "conv")
 
 
 def problem() -> tuple[dict[str, Any], dict[str, Any], Any]:
@@ -227,8 +229,8 @@ parameterfree.KT(params) | scalar
 """
 
 ADAM = """
-adam_mini.Adam_mini(named, lr=0.1, dim=3, n_heads=3, verbose=False)
-adam_mini.Adam_mini(named, lr=0.1, weight_decay=0.1, dim=3, n_heads=3, verbose=False) | falling
+adam_mini.Adam_mini(named, lr=0.1, dim=3, n_heads=3, verbose=False) | all
+adam_mini.Adam_mini(named, lr=0.1, weight_decay=0.1, dim=3, n_heads=3, verbose=False) | all falling
 adam_mini.Adam_mini(neurons, lr=0.1, dim=3, n_heads=3, verbose=False) | matrices
 optimi.AdamW(params, lr=0.1, weight_decay=0.1, eps=0.001) | falling
 optimi.AdamW(params, lr=0.1, weight_decay=0.01, decouple_lr=True) | falling
@@ -454,7 +456,7 @@ def run(text: str) -> Iterator[tuple[str, Any]]:
     """The params after the steps to keep, as one vector each; and those to use."""
     made, _, flags = text.partition(" | ")
     words = flags.split()
-    leaves = next((KINDS[word] for word in words if word in KINDS), tuple(SHAPES))
+    leaves = next((KINDS[word] for word in words if word in KINDS), USUAL)
     params = [torch.nn.Parameter(torch.tensor(START[k])) for k in leaves]
     space = {name: load(name) for name in PACKAGES if name in made}
     space |= {
