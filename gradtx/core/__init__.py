@@ -1,6 +1,5 @@
 """What every algorithm is built on: transformations and schedules as values, their registry, and applying updates."""
 
-from gradtx.core.apply import apply_updates
 from gradtx.core.control import as_boolean, cond, scan_carry, while_loop
 from gradtx.core.evaluation import (
     grad_function,
@@ -52,7 +51,6 @@ __all__ = [
     "accepting_extras",
     "alias",
     "aliases",
-    "apply_updates",
     "as_boolean",
     "as_float",
     "as_number",

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from gradtx.core import GradientTransformation, Schedule, apply_updates, as_transformation
+from gradtx.core import GradientTransformation, Schedule, as_transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError, MissingPackageError
 from gradtx.inspect.parts import members, schedules_of
+from gradtx.storage import apply_updates
 
 Array = NDArray[Any]
 Axes = Any

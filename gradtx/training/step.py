@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, apply_updates, as_transformation
+from gradtx.core import GradientTransformation, as_transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.optimizers.second_order import value_and_grad_from_state
+from gradtx.storage import apply_updates
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
 from gradtx.typing import Params, State
 from gradtx.wrappers import ApplyIfFiniteState, SkipIfState, SkipLargeUpdatesState, get_hyperparams

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, apply_updates, transformation
+from gradtx.core import GradientTransformation, Pair, transformation
 from gradtx.errors import UnknownNameError, require_extra
+from gradtx.storage import apply_updates
 from gradtx.typing import Decay, Params, State, Updates
 from gradtx.wrappers.lawa import LawaState, mean_of_checkpoints
 from gradtx.wrappers.swa import SwaState

@@ -5,11 +5,11 @@ from typing import Any, Literal, NamedTuple
 from gradtx.core import (
     GradientTransformation,
     Pair,
-    apply_updates,
     grad_function,
     transformation,
 )
 from gradtx.errors import require_extra
+from gradtx.storage import apply_updates
 from gradtx.typing import Params, State, Updates
 
 

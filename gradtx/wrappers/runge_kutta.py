@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from gradtx import tree
-from gradtx.core import Form, Pair, apply_updates, grad_function, transformation
+from gradtx.core import Form, Pair, grad_function, transformation
 from gradtx.errors import ArgumentValueError, require_extra
+from gradtx.storage import apply_updates
 from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 
 Row = tuple[float, ...]

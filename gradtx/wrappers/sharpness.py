@@ -12,12 +12,12 @@ from gradtx.core import (
     GradientTransformation,
     Pair,
     alias,
-    apply_updates,
     grad_function,
     one_for_zero,
     transformation,
 )
 from gradtx.errors import require_extra
+from gradtx.storage import apply_updates
 from gradtx.tree.paths import is_inert
 from gradtx.typing import Mask, NonNegative, Params, State, Updates
 

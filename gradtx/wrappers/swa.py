@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, Pair, apply_updates, cond, increment, transformation, zero_count
+from gradtx.core import GradientTransformation, Pair, cond, increment, transformation, zero_count
 from gradtx.errors import require_extra
+from gradtx.storage import apply_updates
 from gradtx.typing import AtLeastOne, Count, NonNegative, Params, State, Updates
 
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx import tree
-from gradtx.core import apply_updates, cond, value_and_ascent, value_and_grad_function, value_function, zero_count
+from gradtx.core import cond, value_and_ascent, value_and_grad_function, value_function, zero_count
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError, require_extra
+from gradtx.storage import apply_updates
 from gradtx.tree.norms import all_finite
 from gradtx.tree.paths import is_inert, is_none
 from gradtx.typing import Count, Params, State, Updates
