@@ -331,7 +331,13 @@ from gradtx.schedules import (
     warmup_stable_decay_schedule,
     wsds_schedule,
 )
-from gradtx.storage import apply_updates
+from gradtx.storage import (
+    KahanState,
+    MasterWeightsState,
+    apply_updates,
+    kahan,
+    master_weights,
+)
 from gradtx.text import (
     from_config,
     parse,
@@ -445,6 +451,7 @@ __all__ = [
     "GradientTransformation",
     "GrokfastMaState",
     "GrokfastState",
+    "KahanState",
     "LawaState",
     "Leafwise",
     "LinesearchState",
@@ -455,6 +462,7 @@ __all__ = [
     "Mask",
     "MaskedNode",
     "MaskedState",
+    "MasterWeightsState",
     "Matrices",
     "MatrixChoice",
     "MatrixLayout",
@@ -626,6 +634,7 @@ __all__ = [
     "inject_hyperparams",
     "inverse_time_decay",
     "join_schedules",
+    "kahan",
     "keep_params_in",
     "keep_params_nonnegative",
     "keep_params_on_simplex",
@@ -648,6 +657,7 @@ __all__ = [
     "mars_correction",
     "mars_lion",
     "masked",
+    "master_weights",
     "matrix_labels",
     "measure_with_ema",
     "mechanize",

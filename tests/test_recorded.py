@@ -492,11 +492,11 @@ pytorch_optimizer.Muon(group(use_muon=True), lr=0.1) | matrices
 pytorch_optimizer.Muon(group(use_muon=True), lr=0.1, nesterov=False, use_adjusted_lr=True, weight_decay=0.1) | matrices falling
     muon(linear_schedule(0.1, 0.0, 20), nesterov=False, weight_decay=0.1) | transposed
 pytorch_optimizer.NorMuon(group(use_muon=True), lr=0.1) | matrices
-    normuon(0.1, weight_decay=0.0, scaling="preserve_norm") | transposed
+    normuon(0.1, eps=1e-10, weight_decay=0.0, scaling="preserve_norm") | transposed
 pytorch_optimizer.NorMuon(group(use_muon=True), lr=0.1, nesterov=False, update_scale="match_rms") | matrices falling
-    normuon(linear_schedule(0.1, 0.0, 20), weight_decay=0.0, nesterov=False) | transposed
+    normuon(linear_schedule(0.1, 0.0, 20), eps=1e-10, nesterov=False, weight_decay=0.0) | transposed
 pytorch_optimizer.AdaMuon(group(use_muon=True), lr=0.1) | matrices
-    none: the first version of AdaMuon, with another length of its steps
+    none: the momentum is orthogonalized without taking its sign, as in the first version of the paper
 pytorch_optimizer.SCION(params, lr=0.1) | matrices
     none: Scion is not in gradtx
 pytorch_optimizer.SCION(params, lr=0.1, constraint=True, scale=3.0) | matrices falling
@@ -524,9 +524,9 @@ pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.1, precondition_frequency=
 pytorch_optimizer.SOAP(params, lr=0.1, correct_bias=False) | squares
     none: SOAP is not in gradtx
 galore_torch.GaLoreAdamW(group(rank=2, update_proj_gap=50, scale=0.5, proj_type="std"), lr=0.1) | matrices
-    none: GaLore is not in gradtx
+    galore(0.1, 2, 50, 0.5, base_optimizer=scale_by_adam(eps=1e-6), proj_type="std") | transposed 1e-4: eps is added before the bias is corrected
 galore_torch.GaLoreAdamW(group(rank=1, update_proj_gap=50, scale=0.5, proj_type="std"), lr=0.1, weight_decay=0.1) | matrices falling
-    none: GaLore is not in gradtx
+    chain(galore(linear_schedule(0.1, 0.0, 20), 1, 50, 0.5, base_optimizer=scale_by_adam(eps=1e-6), proj_type="std"), scale_by_schedule(linear_schedule(-0.99, -1.0, 20)), add_decayed_weights(linear_schedule(0.01, 0.0, 20)), scale(-1.0)) | transposed 1e-4: eps is added before the bias is corrected
 apollo_torch.APOLLOAdamW(group(rank=2, update_proj_gap=50, scale=4.0, proj="svd", proj_type="std", scale_type="channel"), lr=0.1) | matrices
     none: APOLLO is not in gradtx
 apollo_torch.APOLLOAdamW(group(rank=1, update_proj_gap=50, scale=4.0, proj="svd", proj_type="std", scale_type="tensor"), lr=0.1, weight_decay=0.1) | matrices falling

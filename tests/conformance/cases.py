@@ -81,6 +81,9 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "normuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
     "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
@@ -143,7 +146,9 @@ VARIANTS: dict[str, Any] = {
     "mars+unclipped": gradtx.mars(0.1, max_norm=None),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
+    "scale_by_galore+rotated": gradtx.scale_by_galore(2, 3, proj_type="std", rotate_moments=True),
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
+    "scale_by_normuon+code": gradtx.scale_by_normuon(scaling="preserve_norm", neurons="longer", nesterov=False),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "qhadam+newest": gradtx.qhadam(0.1, nu1=0.5, nu2=0.5),
@@ -190,7 +195,16 @@ VARIANTS: dict[str, Any] = {
 EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 """Factories whose transformations take the gradient of each example."""
 
-OF_MATRICES = ("orthogonalize_updates", "scale_by_muon", "scale_by_shape")
+OF_MATRICES = (
+    "normalize_neurons",
+    "orthogonalize_updates",
+    "scale_by_adamuon",
+    "scale_by_galore",
+    "scale_by_muon",
+    "scale_by_normuon",
+    "scale_by_shape",
+    "scale_to_rms",
+)
 """Factories whose transformations take matrices alone; the laws give them those of a tree."""
 
 SIGNED = ("average_iterates", "scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")

@@ -1,5 +1,7 @@
 """Methods for matrices: orthogonalized momentum and Kronecker-factored preconditioners."""
 
+from gradtx.optimizers.matrix.adamuon import adamuon, scale_by_adamuon
+from gradtx.optimizers.matrix.galore import ScaleByGaloreState, galore, scale_by_galore
 from gradtx.optimizers.matrix.layout import (
     Matrices,
     MatrixChoice,
@@ -10,20 +12,31 @@ from gradtx.optimizers.matrix.layout import (
     matrix_labels,
 )
 from gradtx.optimizers.matrix.muon import muon, scale_by_muon
+from gradtx.optimizers.matrix.normuon import NormalizeNeuronsState, normalize_neurons, normuon, scale_by_normuon
 from gradtx.optimizers.matrix.orthogonalization import orthogonalize, orthogonalize_updates
-from gradtx.optimizers.matrix.shape_scaling import scale_by_shape
+from gradtx.optimizers.matrix.shape_scaling import scale_by_shape, scale_to_rms
 
 __all__ = [
     "Matrices",
     "MatrixChoice",
     "MatrixLayout",
+    "NormalizeNeuronsState",
+    "ScaleByGaloreState",
+    "adamuon",
     "choose_matrices",
+    "galore",
     "in_batches",
     "map_matrices",
     "matrix_labels",
     "muon",
+    "normalize_neurons",
+    "normuon",
     "orthogonalize",
     "orthogonalize_updates",
+    "scale_by_adamuon",
+    "scale_by_galore",
     "scale_by_muon",
+    "scale_by_normuon",
     "scale_by_shape",
+    "scale_to_rms",
 ]

@@ -196,8 +196,8 @@ def choose_matrices(matrices: Matrices, params: Params) -> Any:
       >>> params = {"embed": {"embedding": jnp.ones((9, 4))}, "dense": {"kernel": jnp.ones((4, 8))}}
       >>> for name, choice in gradtx.choose_matrices(None, params).items():
       ...     print(name, jax.tree.leaves(choice)[0].why)
-      embed no matrix: an embedding or an output head by its name 'embed'
       dense in out: a matrix by its rank
+      embed no matrix: an embedding by its name 'embed'
     """
     treedef: Any = jax.tree.structure(params, is_leaf=is_none)
     names = treedef.flatten_up_to(tree.leaf_names(params))
@@ -346,9 +346,11 @@ def _in_words(numbers: Any, rank: int) -> str:
 _BY_RANK = "a matrix by its rank"
 
 _NO_MATRIX = {
-    "an embedding or an output head": re.compile(
-        r"(.*_)?(embed|embeds|embedding|embeddings|embedder|emb|wte|wpe|unembed|unembedding|lm_head|head|logits|"
-        r"classifier|readout)(_tokens|_positions|_layer|_table)?(_?\d+)?"
+    "an embedding": re.compile(
+        r"(.*_)?(embed|embeds|embedding|embeddings|embedder|emb|wte|wpe)(_tokens|_positions|_layer|_table)?(_?\d+)?"
+    ),
+    "an output head": re.compile(
+        r"(.*_)?(unembed|unembedding|lm_head|head|logits|classifier|readout)(_layer|_table)?(_?\d+)?"
     ),
     "a bias or a scale": re.compile(r"(.*_)?(bias|biases|b|scale|scales|gamma|beta|offset|norm|layernorm)(_?\d+)?"),
 }
@@ -360,12 +362,34 @@ _FUSED = re.compile(r"(.*_)?(qkv|wqkv|c_attn|in_proj|qkv_proj)(_?\d+)?")
 def _by_rule(name: str, shape: tuple[int, ...]) -> MatrixChoice:
     if len(shape) < 2:
         return MatrixChoice(name, None, f"no matrix: {len(shape)} axes")
-    for part in name.lower().split("/"):
-        for kind, names in _NO_MATRIX.items():
-            if names.fullmatch(part):
-                return MatrixChoice(name, None, f"no matrix: {kind} by its name {part!r}")
+    named = _named_kind(name)
+    if named:
+        kind, part = named
+        return MatrixChoice(name, None, f"no matrix: {kind} by its name {part!r}")
     words = _axes(name, shape)
     return MatrixChoice(name, MatrixLayout.read(words, shape), f"{words}: {_BY_RANK}")
+
+
+def _named_kind(name: str) -> tuple[str, str] | None:
+    """What is no matrix, and the part of its name that says so."""
+    parts = name.lower().split("/")
+    return next(((kind, part) for part in parts for kind, names in _NO_MATRIX.items() if names.fullmatch(part)), None)
+
+
+def is_head(name: str) -> bool:
+    """Whether a leaf belongs to an output head, by its name."""
+    named = _named_kind(name)
+    return named is not None and named[0] == "an output head"
+
+
+def inputs_of(name: str, shape: tuple[int, ...]) -> int:
+    """The number of inputs of a layer that is no matrix by its name: of a table of embeddings, its width."""
+    if len(shape) < 2:
+        return 1
+    named = _named_kind(name)
+    if named is not None and named[0] == "an embedding":
+        return shape[-1]
+    return MatrixLayout.read(_axes(name, shape), shape).flat_shapes[0][1]
 
 
 def _axes(name: str, shape: tuple[int, ...]) -> str:
@@ -446,6 +470,18 @@ def init_matrices(init: Callable[[jax.Array], Any], params: Params, matrices: Ma
     )
 
 
+def join_matrices(entries: Any, updates: Any, matrices: Matrices) -> Any:
+    """The leaves that are made of matrices, in the dtypes of those of `updates`; it undoes ``init_matrices(identity)``.
+
+    Args:
+      entries: a tree like `updates`, with a tuple of matrices for each leaf.
+      updates: a tree of matrices; absent leaves stay absent.
+      matrices: the declaration, `Matrices`.
+    """
+    flat = iter(jax.tree.leaves(entries))
+    return map_matrices(lambda xs: [next(flat) for _ in xs], updates, matrices)
+
+
 def map_matrices_with(
     function: Callable[..., list[list[jax.Array]]], updates: Any, states: tuple[Any, ...], matrices: Matrices
 ) -> tuple[Any, ...]:
@@ -462,8 +498,9 @@ def map_matrices_with(
       The updates in the dtypes of the leaves, and the states.
     """
     treedef: Any = jax.tree.structure(updates, is_leaf=is_none)
+    present = [not is_inert(x) for x in treedef.flatten_up_to(updates)]  # what belongs to the others stays as it is
     old = [flatten_like(updates, treedef, state, "the state") for state in states]
-    entries = [[x for entry in column for x in entry or ()] for column in old]
+    entries = [[x for entry, used in zip(column, present, strict=True) if used for x in entry] for column in old]
     made: list[Any] = []
 
     def with_entries(xs: list[jax.Array]) -> list[jax.Array]:
@@ -475,9 +512,16 @@ def map_matrices_with(
     new_states = []
     for column, new in zip(old, made, strict=True):
         rest = iter(new)
-        filled = [entry and tuple(cast_array(next(rest), x.dtype) for x in entry) for entry in column]
+        filled = [
+            tuple(jax.tree.map(_stored_like, next(rest), x) for x in entry) if used else entry
+            for entry, used in zip(column, present, strict=True)
+        ]
         new_states.append(treedef.unflatten(filled))
     return updates, *new_states
+
+
+def _stored_like(new: jax.Array, old: jax.Array) -> jax.Array:
+    return cast_array(new, old.dtype)
 
 
 def _as_array(x: Any) -> Any:

@@ -1,12 +1,15 @@
-"""How long a step a matrix takes, by its shape."""
+"""How long a step a matrix takes, by its shape or by its root mean square."""
 
+import math
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 
-from gradtx.core import Form, transformation
+from gradtx.core import Form, abs_sq, one_for_zero, safe_sqrt, transformation
 from gradtx.optimizers.matrix.layout import Matrices, check_matrices, choose_matrices, map_matrices
-from gradtx.typing import EmptyState, Params, State, Updates
+from gradtx.tree.arithmetic import cast
+from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 
 ShapeScaling = Literal["keller", "match_rms", "spectral"]
 
@@ -60,6 +63,60 @@ def scale_by_shape(scaling: ShapeScaling = "keller", matrices: Matrices = None) 
 
     def scaled(x: jax.Array) -> jax.Array:
         return shape_factor(scaling, *x.shape[1:]) * x
+
+    def init(params: Params) -> EmptyState:
+        choose_matrices(matrices, params)
+        return EmptyState()
+
+    def update(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> tuple[Updates, State]:
+        return map_matrices(lambda xs: [scaled(x) for x in xs], updates, matrices), state
+
+    return init, update
+
+
+def unit_and_rms(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """An array with the root mean square 1 along some axes, and the one that it had. Zero stays zero.
+
+    It is divided by its largest element first: squares of 1e-30 or 1e30 are no floats.
+    """
+    largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0)
+    largest = jax.lax.stop_gradient(jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
+    x = x / largest
+    count = max(math.prod(x.shape[axis] for axis in axes), 1)
+    rms = safe_sqrt(jnp.sum(abs_sq(x), axis=axes, keepdims=True) / count)
+    return x / one_for_zero(rms), largest * rms
+
+
+@transformation
+def scale_to_rms(rms: NonNegative = 0.2, matrices: Matrices = None) -> Form:
+    r"""Give each matrix the same root mean square: :math:`u = c\, g / \mathrm{RMS}(g)`. Zero stays zero.
+
+    Updates of Adam have one of 0.2 to 0.4 in training: after this with 0.2, its rates and decays serve.
+
+    Args:
+      rms: :math:`c`, at least 0.
+      matrices: which leaves are matrices, and how; all must be. See `Matrices`.
+
+    State:
+      Empty.
+
+    Raises:
+      TreeMismatchError: a leaf is no matrix.
+
+    Example:
+      >>> import jax.numpy as jnp, gradtx
+      >>> tx, g = gradtx.scale_to_rms(0.5), jnp.array([[3.0, -3.0]])
+      >>> tx.update(g, tx.init(g))[0]
+      Array([[ 0.5, -0.5]], dtype=float32)
+
+    References:
+      - Liu et al., Muon is scalable for LLM training, 2025, arXiv:2502.16982.
+    """
+    check_matrices(matrices)
+
+    def scaled(x: jax.Array) -> jax.Array:
+        unit, before = unit_and_rms(x, (1, 2))
+        return cast(rms, before.dtype) * unit
 
     def init(params: Params) -> EmptyState:
         choose_matrices(matrices, params)

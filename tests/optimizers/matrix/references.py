@@ -52,3 +52,65 @@ class Muon:
         if self.nesterov:
             u = b * u + (1 - b) * g / of_gradient
         return factor(self.scaling, *g.shape) * newton_schulz(u, **self.how)
+
+
+class NorMuon:
+    """Li et al. 2025, as the paper (`match_rms`) or as the code of the authors."""
+
+    def __init__(
+        self, beta: float = 0.95, b2: float = 0.95, nesterov: bool = True, paper: bool = True, longer: bool = False
+    ) -> None:
+        self.beta, self.b2, self.nesterov, self.paper, self.longer = beta, b2, nesterov, paper, longer
+        self.m, self.v = 0.0, 0.0
+
+    def __call__(self, g: Any) -> Any:
+        inputs, outputs = g.shape
+        self.m = self.beta * self.m + (1 - self.beta) * g
+        o = newton_schulz(self.beta * self.m + (1 - self.beta) * g if self.nesterov else self.m)
+        axis = 1 if self.longer and inputs > outputs else 0
+        self.v = self.b2 * self.v + (1 - self.b2) * np.mean(np.abs(o) ** 2, axis, keepdims=True)
+        u = o / (np.sqrt(self.v) + 1e-8)
+        if self.paper:
+            return 0.2 * np.sqrt(inputs * outputs) * u / np.linalg.norm(u)
+        return factor("keller", inputs, outputs) * np.linalg.norm(o) * u / np.linalg.norm(u)
+
+
+class AdaMuon:
+    """Si et al. 2025, second version."""
+
+    def __init__(self, beta: float = 0.95, b2: float = 0.95, nesterov: bool = False) -> None:
+        self.beta, self.b2, self.nesterov = beta, b2, nesterov
+        self.m, self.v = 0.0, 0.0
+
+    def __call__(self, g: Any) -> Any:
+        self.m = self.beta * self.m + (1 - self.beta) * g
+        o = newton_schulz(np.sign(self.beta * self.m + (1 - self.beta) * g if self.nesterov else self.m))
+        self.v = self.b2 * self.v + (1 - self.b2) * np.abs(o) ** 2
+        u = o / (np.sqrt(self.v) + 1e-8)
+        return 0.2 * np.sqrt(g.size) * u / np.linalg.norm(u)
+
+
+class Galore:
+    """Zhao et al. 2024 with Adam on one matrix; the inputs are projected, or the outputs."""
+
+    def __init__(self, rank: int, gap: int = 200, inputs: bool = True, rotate: bool = False, eps: float = 1e-8) -> None:
+        self.rank, self.gap, self.inputs, self.rotate, self.eps = rank, gap, inputs, rotate, eps
+        self.t, self.m, self.v, self.q = 0, 0.0, 0.0, None
+
+    def __call__(self, g: Any) -> Any:
+        g = g if self.inputs else g.conj().T
+        if self.t % self.gap == 0:
+            q = np.linalg.svd(g, full_matrices=False)[0][:, : self.rank]
+            top = np.take_along_axis(q, np.abs(q).argmax(0)[None], 0)
+            q = q * (top.conj() / np.abs(top))
+            if self.rotate and self.t:
+                change = q.conj().T @ self.q
+                self.m, self.v = change @ self.m, np.abs(change) ** 2 @ self.v
+            self.q = q
+        self.t += 1
+        low = self.q.conj().T @ g
+        self.m = 0.9 * self.m + 0.1 * low
+        self.v = 0.999 * self.v + 0.001 * np.abs(low) ** 2
+        u = self.m / (1 - 0.9**self.t) / (np.sqrt(self.v / (1 - 0.999**self.t)) + self.eps)
+        u = self.q @ u
+        return u if self.inputs else u.conj().T
