@@ -37,6 +37,11 @@ def _polynomial(init_value: Any, end_value: Any, power: Any, transition_steps: A
     return line if power == 1 else line.replace("linear", f"polynomial of power {number(power)}", 1)
 
 
+def _rex(init_value: Any, end_value: Any, transition_steps: Any, curvature: Any, transition_begin: Any) -> str:
+    line = _linear(init_value, end_value, transition_steps, transition_begin)
+    return line.replace("linear", f"hyperbola of curvature {number(curvature)}", 1)
+
+
 def _sharpened(exponent: Any) -> str:
     return "cosine" if exponent == 1 else f"cosine to the power {number(exponent)}"
 
@@ -62,9 +67,9 @@ def _natural(init_value: Any, transition_steps: Any, decay_rate: Any, staircase:
     return f"{number(init_value)}, {_geometric(f'exp(-{number(decay_rate)})', transition_steps, staircase)}"
 
 
-def _inverse(init_value: Any, transition_steps: Any, decay_rate: Any, staircase: bool) -> str:
-    stairs = ", in stairs" if staircase else ""
-    return f"{number(init_value)} / (1 + {number(decay_rate)} step / {number(transition_steps)}){stairs}"
+def _inverse(init_value: Any, transition_steps: Any, decay_rate: Any, staircase: bool, power: Any) -> str:
+    raised, stairs = "" if power == 1 else f"^{number(power)}", ", in stairs" if staircase else ""
+    return f"{number(init_value)} / (1 + {number(decay_rate)} step / {number(transition_steps)}){raised}{stairs}"
 
 
 def _warmup(init_value: Any, peak_value: Any, warmup_steps: Any) -> str:
@@ -107,6 +112,20 @@ def _warmup_stable(
     return f"{rise}, stable to {number(held)}, {decay_type} to {number(end_value)} at {number(held + decay_steps)}"
 
 
+def _wsds(
+    init_value: Any,
+    peak_value: Any,
+    warmup_steps: Any,
+    checkpoints: Any,
+    decay_steps: Any,
+    end_value: Any,
+    decay_type: str,
+) -> str:
+    falls = f"{decay_type} to {number(end_value)} over {number(decay_steps)} steps"
+    ends = ", ".join(number(step) for step in checkpoints)
+    return f"{_warmup(init_value, peak_value, warmup_steps)}, {falls} before each of {ends}"
+
+
 def _onecycle(transition_steps: Any, peak_value: Any, pct_start: Any, div_factor: Any, final_div_factor: Any) -> str:
     first = peak_value / div_factor
     rise = f"cosine from {number(first)} to {number(peak_value)} at {number(pct_start * transition_steps)}"
@@ -130,6 +149,12 @@ def _sgdr(cosine_kwargs: Any) -> str:
 def _join(schedules: Any, boundaries: Any) -> str:
     first, *others = [in_words(s) for s in schedules]
     return "; ".join([first, *(f"from {number(b)}: {s}" for b, s in zip(boundaries, others, strict=True))])
+
+
+def _repeat(cycle: Any, period: Any, period_factor: Any, value_factor: Any) -> str:
+    longer = "" if period_factor == 1 else f", each cycle {number(period_factor)} times longer"
+    larger = "" if value_factor == 1 else f", each cycle times {number(value_factor)}"
+    return f"({in_words(cycle)}), again from {number(period)}{longer}{larger}"
 
 
 def _operand(x: Any) -> str:
@@ -182,10 +207,13 @@ WORDS: dict[str, Callable[..., str]] = {
     "rectification_schedule": lambda b2, threshold: (
         f"0, then rising to 1: Adam's rectification for b2 {number(b2)} from {number(threshold)}"
     ),
+    "repeat_schedule": _repeat,
+    "rex_schedule": _rex,
     "sgdr_schedule": _sgdr,
     "subtract_schedules": _operation("-"),
     "warmup_constant_schedule": _warmup,
     "warmup_cosine_decay_schedule": _warmup_cosine,
     "warmup_exponential_decay_schedule": _warmup_exponential,
     "warmup_stable_decay_schedule": _warmup_stable,
+    "wsds_schedule": _wsds,
 }

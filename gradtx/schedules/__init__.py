@@ -8,7 +8,7 @@ from gradtx.schedules.arithmetic import (
     subtract_schedules,
 )
 from gradtx.schedules.averaging import ema_warmup_decay, power_function_decay
-from gradtx.schedules.compose import join_schedules
+from gradtx.schedules.compose import join_schedules, repeat_schedule
 from gradtx.schedules.cyclic import cosine_onecycle_schedule, linear_onecycle_schedule, sgdr_schedule
 from gradtx.schedules.decay import (
     cosine_decay_schedule,
@@ -19,6 +19,7 @@ from gradtx.schedules.decay import (
     linear_schedule,
     natural_exp_decay,
     polynomial_schedule,
+    rex_schedule,
 )
 from gradtx.schedules.piecewise import piecewise_constant_schedule, piecewise_interpolate_schedule
 from gradtx.schedules.plateau import PlateauSettings, PlateauState, observe, plateau_schedule
@@ -27,6 +28,7 @@ from gradtx.schedules.warmup import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
     warmup_stable_decay_schedule,
+    wsds_schedule,
 )
 
 __all__ = [
@@ -53,10 +55,13 @@ __all__ = [
     "plateau_schedule",
     "polynomial_schedule",
     "power_function_decay",
+    "repeat_schedule",
+    "rex_schedule",
     "sgdr_schedule",
     "subtract_schedules",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
     "warmup_stable_decay_schedule",
+    "wsds_schedule",
 ]

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core import Schedule, as_schedule, schedule
+from gradtx.core import Schedule, as_float, as_number, as_schedule, one_for_zero, schedule
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
-from gradtx.typing import NonNegative
+from gradtx.typing import AtLeastOne, NonNegative
 
 StepFunction = Callable[[Any], Any]
 
@@ -55,6 +55,91 @@ def join_schedules(schedules: Sequence[StepFunction], boundaries: Sequence[NonNe
     return value
 
 
+@schedule
+def repeat_schedule(
+    cycle: StepFunction, period: AtLeastOne, period_factor: AtLeastOne = 1.0, value_factor: NonNegative = 1.0
+) -> StepFunction:
+    r"""Follow a schedule from its beginning again and again.
+
+    .. math:: s(n) = f^k\, c\left(\frac{n - b_k}{q^k}\right) \quad \text{for } b_k \le n < b_{k+1}, \qquad
+        b_k = P\,(1 + q + \dots + q^{k-1})
+
+    with :math:`c` the cycle, :math:`P` its period, and :math:`q` and :math:`f` the factors of period and value. With
+    ``cosine_decay_schedule(rate, period)`` for a cycle, these are the warm restarts of SGDR, without an end: the
+    ``CosineAnnealingWarmRestarts`` of torch and ``CosineDecayRestarts`` of Keras. For cycles of different kinds, take
+    `sgdr_schedule` or `join_schedules`.
+
+    Args:
+      cycle: the schedule of the first cycle; a function of the step (`jax.numpy` inside) will do.
+      period: :math:`P`, the length of the first cycle in steps, in [1, inf); it may be fractional.
+      period_factor: :math:`q`, in [1, inf): how many times longer each cycle is than the one before.
+      value_factor: :math:`f`, in [0, inf): how many times larger the values of each cycle are than those of the one
+        before.
+
+    Raises:
+      ArgumentTypeError: the cycle is not a schedule, or is stateful: multiply by a plateau instead.
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.repeat_schedule(gradtx.linear_schedule(1.0, 0.0, 2), 2, 2.0, 0.5).sample(7).tolist()
+      [1.0, 0.5, 0.5, 0.375, 0.25, 0.125, 0.25]
+
+    References:
+      - Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983
+      - Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, arXiv:1506.01186
+    """
+    member = _member(cycle, "repeat_schedule")
+    alike = isinstance(period_factor, int | float) and period_factor == 1
+    whole_period = _whole(period)
+
+    def value(step: Any) -> Any:
+        length, growth = as_number(period), as_number(period_factor)
+        if alike:  # whole steps stay whole
+            k = jnp.maximum(step, 0) // whole_period
+            inside = jnp.maximum(step, 0) - k * whole_period
+        else:
+            k = _cycle_of(jnp.maximum(as_float(step), 0), length, growth)
+            inside = (jnp.maximum(as_float(step), 0) - _begin(k, length, growth)) / _power(growth, k)
+        return as_number(value_factor) ** k.astype(jnp.int32) * member(inside)
+
+    return value
+
+
+def _cycle_of(n: Any, length: Any, growth: Any) -> Any:
+    """The number of the cycle that a step is in, exact also where rounding makes the logarithm miss it by one."""
+    ratio = n / length
+    x = ratio * (growth - 1)
+    smooth = jnp.where(x > 0, jnp.log1p(x) / one_for_zero(jnp.log(growth)), ratio)
+    k = jnp.floor(jax.lax.stop_gradient(smooth))
+    k = jnp.where(n < _begin(k, length, growth), k - 1, k)
+    return jax.lax.stop_gradient(jnp.where(n >= _begin(k + 1, length, growth), k + 1, k))
+
+
+def _begin(k: Any, length: Any, growth: Any) -> Any:
+    """The step at which a cycle begins: exact if length and growth are whole."""
+    rate = jnp.log(growth)
+    begin = length * k * _mean_exp(k * rate) / _mean_exp(rate)
+    return _whole_of_whole(begin, (length == jnp.round(length)) & (growth == jnp.round(growth)))
+
+
+def _power(base: Any, k: Any) -> Any:
+    """A power with a whole exponent: exact if the base is whole."""
+    return _whole_of_whole(jnp.exp(k * jnp.log(base)), base == jnp.round(base))
+
+
+def _whole_of_whole(x: Any, whole: Any) -> Any:
+    """A number without its rounding error where it is known to be whole; its derivatives are those of the number."""
+    x = jnp.minimum(x, 2.0**40)  # no infinity, whose difference from itself would be NaN
+    return x + jax.lax.stop_gradient(jnp.where(whole, jnp.round(x) - x, 0))
+
+
+def _mean_exp(x: Any) -> Any:
+    r"""The mean of the exponential between 0 and x, :math:`(e^x - 1)/x`, with its derivatives near 0."""
+    near = jnp.abs(x) < 1e-3
+    series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4))
+    return jnp.where(near, series, jnp.expm1(jnp.where(near, 1, x)) / jnp.where(near, 1, x))
+
+
 def exceeds(a: Any, b: Any) -> bool:
     """Whether one argument is known to be larger than another; nothing is known of traced ones."""
     if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
@@ -67,16 +152,19 @@ def _members(schedules: Any) -> list[Schedule]:
         raise ArgumentTypeError("schedules to be a list or tuple", got=type(schedules).__name__)
     if not schedules:
         raise ArgumentValueError("at least one schedule", got="none", hint="use constant_schedule(value)")
-    for i, member in enumerate(schedules):
-        if not callable(member):
-            hint = f"use constant_schedule({member!r})" if isinstance(member, int | float) else ""
-            raise ArgumentTypeError("a schedule or a function of the step", got=repr(member), at=f"[{i}]", hint=hint)
-    members = [as_schedule(member) for member in schedules]
-    for i, member in enumerate(members):
-        if member.stateful:
-            hint = "multiply instead: join_schedules(...) * plateau_schedule(1.0, ...)"
-            raise ArgumentTypeError("schedules of the step alone", got=repr(member), at=f"[{i}]", hint=hint)
-    return members
+    return [_member(member, "join_schedules", f"[{i}]") for i, member in enumerate(schedules)]
+
+
+def _member(member: Any, whole: str, at: str = "") -> Schedule:
+    """A function of the step as a schedule; an error if it is anything else, or observes."""
+    if not callable(member):
+        hint = f"use constant_schedule({member!r})" if isinstance(member, int | float) else ""
+        raise ArgumentTypeError("a schedule or a function of the step", got=repr(member), at=at, hint=hint)
+    made = as_schedule(member)
+    if made.stateful:
+        hint = f"multiply instead: {whole}(...) * plateau_schedule(1.0, ...)"
+        raise ArgumentTypeError("schedules of the step alone", got=repr(member), at=at, hint=hint)
+    return made
 
 
 def _boundaries(boundaries: Any, wanted: int) -> list[Any]:

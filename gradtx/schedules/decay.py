@@ -73,6 +73,16 @@ def polynomial(power: Any) -> Shape:
     return linear if isinstance(power, int | float) and power == 1 else shape
 
 
+def hyperbolic(curvature: Any) -> Shape:
+    """:math:`x / (1 - c + c x)`, which is 0 at 0 also for a c so near 1 that it is rounded to it."""
+
+    def shape(x: jax.Array) -> jax.Array:
+        c = as_number(curvature)
+        return x / one_for_zero(1 - c + c * x)
+
+    return shape
+
+
 SHAPES: dict[str, Shape] = {"linear": linear, "cosine": cosine, "1-sqrt": one_minus_sqrt}
 
 
@@ -140,6 +150,40 @@ def polynomial_schedule(
         Atrous Convolution, and Fully Connected CRFs", 2016, arXiv:1606.00915 (power 0.9, the "poly" policy)
     """
     return transition(init_value, end_value, polynomial(power), transition_steps, transition_begin)
+
+
+@schedule
+def rex_schedule(
+    init_value: Numeric,
+    end_value: Numeric,
+    transition_steps: NonNegative,
+    curvature: Decay = 0.5,
+    transition_begin: NonNegative = 0,
+) -> StepFunction:
+    r"""Fall slowly at first and fast in the end, along a reflected hyperbola (REX).
+
+    .. math:: s(n) = w\,\text{init\_value} + (1 - w)\,\text{end\_value}, \qquad w = \frac{x}{1 - c + c x}
+
+    with :math:`x` the fraction of the steps that remains, as in `linear_schedule`, whose rules for few steps hold here
+    too. Put a warm-up before it with `join_schedules`.
+
+    Args:
+      init_value: the value at the beginning; any finite number.
+      end_value: the value at the end; any finite number.
+      transition_steps: how many steps it takes, in [0, inf).
+      curvature: :math:`c`, in [0, 1). 0 is `linear_schedule`, 0.5 the curve of the paper; the authors' code has 0.9,
+        which is another curve: half of the way down after 91 per cent of the steps instead of 67.
+      transition_begin: the step at which it begins, in [0, inf).
+
+    Example:
+      >>> import gradtx
+      >>> [round(float(x), 4) for x in gradtx.rex_schedule(1.0, 0.0, 4).sample(6)]
+      [1.0, 0.8571, 0.6667, 0.4, 0.0, 0.0]
+
+    References:
+      - Chen, Wolfe, Kyrillidis, "REX: Revisiting Budgeted Training with an Improved Schedule", 2021, arXiv:2107.04197
+    """
+    return transition(init_value, end_value, hyperbolic(curvature), transition_steps, transition_begin)
 
 
 @schedule
@@ -269,20 +313,27 @@ def natural_exp_decay(
 
 @schedule
 def inverse_time_decay(
-    init_value: Numeric, transition_steps: NonNegative, decay_rate: NonNegative, staircase: bool = False
+    init_value: Numeric,
+    transition_steps: NonNegative,
+    decay_rate: NonNegative,
+    staircase: bool = False,
+    power: NonNegative = 1.0,
 ) -> StepFunction:
-    r"""Decay like the inverse of time.
+    r"""Decay like the inverse of time, or of a power of it.
 
-    .. math:: s(n) = \frac{\text{init\_value}}{1 + \text{decay\_rate} \cdot x}, \qquad
+    .. math:: s(n) = \frac{\text{init\_value}}{(1 + \text{decay\_rate} \cdot x)^{\text{power}}}, \qquad
         x = \frac{n}{\text{steps}} \quad (\lfloor x \rfloor \text{ if staircase})
 
-    Keras calls it ``InverseTimeDecay``; Optax does not have it. With 0 steps the value is `init_value` for ever.
+    Keras calls it ``InverseTimeDecay``; Optax does not have it. With 0 steps the value is `init_value` for ever. With
+    the power 0.5 and a warm-up before it, it is the schedule of the Transformer: ``join_schedules([linear_schedule(0,
+    peak, w), inverse_time_decay(peak, w, 1.0, power=0.5)], [w])``.
 
     Args:
       init_value: the value at step 0; any finite number.
       transition_steps: the unit of time in steps, in [0, inf).
       decay_rate: how much the denominator grows per unit of time, in [0, inf).
       staircase: change the value once every `transition_steps` steps, and hold it in between.
+      power: the power of time, in [0, inf).
 
     Example:
       >>> import gradtx
@@ -291,11 +342,13 @@ def inverse_time_decay(
 
     References:
       - Darken, Moody, "Note on Learning Rate Schedules for Stochastic Optimization", NIPS 1990
+      - Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762 (power 0.5)
     """
 
     def value(step: Any) -> jax.Array:
-        x = periods(step, transition_steps, staircase=staircase)
-        decayed: jax.Array = as_number(init_value) / (1 + as_number(decay_rate) * x)
+        time = 1 + as_number(decay_rate) * periods(step, transition_steps, staircase=staircase)
+        slowed = time if isinstance(power, int | float) and power == 1 else time ** as_number(power)
+        decayed: jax.Array = as_number(init_value) / slowed
         return decayed
 
     return value

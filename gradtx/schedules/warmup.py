@@ -1,9 +1,10 @@
 """Schedules that rise in a straight line first."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from gradtx.core import Schedule, schedule
-from gradtx.errors import ArgumentValueError
+from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.schedules.arithmetic import constant_schedule
 from gradtx.schedules.compose import exceeds, join_schedules
 from gradtx.schedules.decay import SHAPES, cosine_transition, exponential_decay, linear_schedule, transition
@@ -181,6 +182,70 @@ def warmup_stable_decay_schedule(
     fall = transition(peak_value, end_value, SHAPES[decay_type], decay_steps)
     stable_and_fall = join_schedules([constant_schedule(peak_value), fall], [stable_steps])
     return _after_warmup(init_value, peak_value, warmup_steps, stable_and_fall)
+
+
+@schedule
+def wsds_schedule(
+    init_value: Numeric,
+    peak_value: Numeric,
+    warmup_steps: NonNegative,
+    checkpoints: Sequence[NonNegative],
+    decay_steps: NonNegative,
+    end_value: Numeric = 0.0,
+    decay_type: Literal["linear", "cosine", "1-sqrt"] = "linear",
+) -> Schedule:
+    r"""A peak from which the value falls to the end value before each checkpoint, and is back at once after it (WSD-S).
+
+    .. math:: s(n) = \begin{cases}
+        \text{init} + (\text{peak} - \text{init})\, n / W & n < W \\
+        \text{end} + (\text{peak} - \text{end})\, f(x) & C_k - D \le n < C_k \\
+        \text{peak} & \text{otherwise, up to the last checkpoint}
+        \end{cases} \qquad
+        x = \frac{n - (C_k - D)}{D}
+
+    with :math:`W` the steps of the warm-up, :math:`D` those of a decay, :math:`C_k` the checkpoints, and :math:`f` as
+    in `warmup_stable_decay_schedule`, which this is for one checkpoint. One run so gives a trained model at each of
+    several budgets; it goes on from the decayed parameters, and not from those before the decay. The parameters after
+    :math:`C_k` updates are those to save. The end value itself is met from the last checkpoint on.
+
+    Args:
+      init_value: the value at step 0; any finite number.
+      peak_value: the value between warm-up and decays; any finite number.
+      warmup_steps: the length of the warm-up, in [0, inf).
+      checkpoints: the steps at which the decays end, at least one, in [0, inf), each at least `decay_steps` after the
+        one before, and the first at least ``warmup_steps + decay_steps``.
+      decay_steps: the length of each decay, in [0, inf); 10 per cent of the steps so far is usual.
+      end_value: the value at the end of a decay; any finite number.
+      decay_type: ``"linear"``, ``"cosine"`` or ``"1-sqrt"``.
+
+    Raises:
+      ArgumentTypeError: `checkpoints` is not a list or tuple.
+      ArgumentValueError: there are no checkpoints, or there is no time for a decay (not checked for traced values).
+
+    Example:
+      >>> import gradtx
+      >>> gradtx.wsds_schedule(0.0, 1.0, 2, checkpoints=[5, 8], decay_steps=2).sample(10).tolist()
+      [0.0, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+    References:
+      - Wen, Li, Wang, Hall, Liang, Ma, "Understanding Warmup-Stable-Decay Learning Rates: A River Valley Loss Landscape
+        Perspective", 2024, arXiv:2410.05192
+    """
+    if not isinstance(checkpoints, list | tuple):
+        raise ArgumentTypeError("checkpoints to be a list or tuple of steps", got=repr(checkpoints))
+    if not checkpoints:
+        raise ArgumentValueError("at least one checkpoint", got="none", hint="give the step at which the run ends")
+    begins, cycles = [0, *checkpoints[:-1]], []
+    for begin, end in zip(begins, checkpoints, strict=True):
+        rise, first = (0, peak_value) if cycles else (warmup_steps, init_value)
+        stable = end - begin - rise - decay_steps
+        if exceeds(0, stable):
+            hint = "the warm-up and a decay have to fit before the first, a decay between any two"
+            got = f"{end!r} after {begin!r} with {decay_steps!r} steps of decay"
+            raise ArgumentValueError("checkpoints far enough apart", got=got, hint=hint)
+        steps = (rise, stable, decay_steps)
+        cycles.append(warmup_stable_decay_schedule(first, peak_value, *steps, end_value, decay_type))
+    return join_schedules(cycles, begins[1:])
 
 
 def _after_warmup(init_value: Any, peak_value: Any, warmup_steps: Any, rest: Any) -> Schedule:

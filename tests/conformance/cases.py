@@ -63,6 +63,9 @@ ARGUMENTS: dict[str, Any] = {
     "interpolate_type": "cosine",
     "schedules": (gradtx.constant_schedule(1.0), gradtx.constant_schedule(0.5)),
     "boundaries": (3,),
+    "cycle": gradtx.linear_schedule(1.0, 0.1, 3),
+    "period": 3,
+    "checkpoints": (30, 60),
     "cosine_kwargs": (
         {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 2, "decay_steps": 5, "end_value": 0.1},
         {"init_value": 0.0, "peak_value": 0.5, "warmup_steps": 2, "decay_steps": 5, "end_value": 0.1},
@@ -81,12 +84,15 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "soap": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "normuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "scion": {"learning_rate": 0.1, "radius": 1.0, "matrices": {"*kernel": "in out", "*": False}},
     "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
     "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
+    "scale_by_galore": {"rank": 2},  # that of the gradients on many devices: further directions would be arbitrary
     "scale_by_layer": {"factors": {"*": 0.5}},
     "scale_by_came": {"b3": 0.99},
     "stateless": {"f": lambda updates, params: gradtx.tree.map_leaves(lambda g: -0.1 * g, updates)},
@@ -147,8 +153,12 @@ VARIANTS: dict[str, Any] = {
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
     "scale_by_galore+rotated": gradtx.scale_by_galore(2, 3, proj_type="std", rotate_moments=True),
+    "scale_by_soap+skip": gradtx.scale_by_soap(
+        precondition_frequency=2, sides="shorter", first_step="skip", stagger=True, shampoo_beta=0.9
+    ),
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
     "scale_by_normuon+code": gradtx.scale_by_normuon(scaling="preserve_norm", neurons="longer", nesterov=False),
+    "scion+constrained": gradtx.scion(0.1, constrained=True, radius=1.0, norms={"*kernel": "sign", "*": "rms"}),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "qhadam+newest": gradtx.qhadam(0.1, nu1=0.5, nu2=0.5),
@@ -203,6 +213,7 @@ OF_MATRICES = (
     "scale_by_muon",
     "scale_by_normuon",
     "scale_by_shape",
+    "scale_by_soap",
     "scale_to_rms",
 )
 """Factories whose transformations take matrices alone; the laws give them those of a tree."""

@@ -21,6 +21,19 @@ CASES = {
     ),
     "1, times exp(-0.5) every 10 steps": gradtx.natural_exp_decay(1.0, 10, 0.5),
     "1 / (1 + 0.5 step / 10), in stairs": gradtx.inverse_time_decay(1.0, 10, 0.5, staircase=True),
+    "1 / (1 + 0.5 step / 10)^0.5": gradtx.inverse_time_decay(1.0, 10, 0.5, power=0.5),
+    "hyperbola of curvature 0.9 from 1 to 0 over 10 steps, beginning at step 5": gradtx.rex_schedule(
+        1.0, 0.0, 10, 0.9, 5
+    ),
+    "(linear from 1 to 0 over 10 steps), again from 10": gradtx.repeat_schedule(
+        gradtx.linear_schedule(1.0, 0.0, 10), 10
+    ),
+    "(cosine from 1 to 0 at 10), again from 10, each cycle 2 times longer, each cycle times 0.5": (
+        gradtx.repeat_schedule(gradtx.cosine_decay_schedule(1.0, 10), 10, 2.0, 0.5)
+    ),
+    "warm-up from 0 to 1 over 4 steps, cosine to 0.1 over 3 steps before each of 10, 20": gradtx.wsds_schedule(
+        0.0, 1.0, 4, [10, 20], 3, 0.1, "cosine"
+    ),
     "1, 0.5 from 10, 0.05 from 20": gradtx.piecewise_constant_schedule(1.0, {10: 0.5, 20: 0.1}),
     "1, cosine to 0.5 at 10": gradtx.piecewise_interpolate_schedule("cosine", 1.0, {10: 0.5}),
     "warm-up from 0 to 0.001 over 1000 steps": gradtx.warmup_constant_schedule(0.0, 1e-3, 1000),

@@ -142,6 +142,71 @@ def test_errors(make, message):
     assert str(caught.value) == message
 
 
+# --- again and again --------------------------------------------------------------------------------------------------
+
+repeat = schedules.repeat_schedule
+
+
+@drawn
+@given(
+    st.sampled_from([1, 3, 7, 6.5]), st.sampled_from([1, 1.0, 1.25, 2, 3.0]), st.sampled_from([0.0, 0.5, 1.0]), values
+)
+def test_repeat(period, longer, larger, init):
+    def formula(n):
+        begin, k = 0, 0
+        while n >= begin + period * longer**k:
+            begin, k = begin + period * longer**k, k + 1
+        return larger**k * init / (1 + (n - begin) / longer**k)
+
+    check_formula(
+        lambda: repeat(schedules.inverse_time_decay(init, 1, 1.0), period, longer, larger), formula, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("longer", [1, 2, 3, 10])
+def test_a_cycle_begins_at_its_very_step(longer):
+    begins = np.cumsum([5 * longer**k for k in range(5)])
+    made = repeat(linear(1.0, 0.0, 5), 5, longer)
+    for given_or_traced in (made, jax.tree.map(jnp.asarray, made)):
+        np.testing.assert_array_equal(given_or_traced(begins), 1.0)
+        assert np.all(np.asarray(given_or_traced(begins - 1)) < 0.9)
+
+
+def test_whole_steps_stay_whole():
+    table = jnp.array([3.0, 1.0, 2.0])
+    assert repeat(lambda n: table[n], 3).sample(7).tolist() == [3, 1, 2, 3, 1, 2, 3]
+    odd = 2**24 + 1  # float32 has no such number
+    assert repeat(linear(0.0, 4.0, 4), 4)(odd) == 1
+
+
+def test_warm_restarts_of_one_length_are_those_of_sgdr():
+    cycle = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 2, "decay_steps": 8}
+    endless = repeat(schedules.warmup_cosine_decay_schedule(**cycle), 8)
+    assert endless.sample(24).tolist() == schedules.sgdr_schedule([cycle] * 3).sample(24).tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: repeat(0.5, 3),
+            "gradtx.repeat_schedule: expected a schedule or a function of the step, got 0.5; use constant_schedule(0.5)",
+        ),
+        (
+            lambda: repeat(schedules.plateau_schedule(0.5), 3),
+            "gradtx.repeat_schedule: expected schedules of the step alone, got plateau_schedule(init_value=0.5); "
+            "multiply instead: repeat_schedule(...) * plateau_schedule(1.0, ...)",
+        ),
+        (lambda: repeat(constant(1.0), 0), "gradtx.repeat_schedule: expected period in [1, inf), got 0"),
+        (lambda: repeat(constant(1.0), 3, 0.5), "gradtx.repeat_schedule: expected period_factor in [1, inf), got 0.5"),
+    ],
+)
+def test_errors_of_repeat(make, message):
+    with pytest.raises(errors.GradtxError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
 def test_a_product_with_a_plateau_is_what_the_error_suggests():
     made = join([linear(0.0, 1.0, 2), constant(1.0)], [2]) * schedules.plateau_schedule(1.0, 0.5, 1)
     state = made.init()

@@ -58,6 +58,28 @@ def test_polynomial(init, end, power, steps, begin):
 
 
 @drawn
+@given(values, values, st.sampled_from([0.0, 0.5, 0.9, 0.99]), lengths, lengths)
+def test_rex(init, end, curvature, steps, begin):
+    def formula(n):
+        if n < begin:
+            return init
+        if n >= begin + steps:
+            return end
+        z = (n - begin) / steps
+        return (init - end) * (1 - z) / (1 - curvature * z) + end
+
+    make = lambda: schedules.rex_schedule(init, end, steps, curvature, begin)  # noqa: E731
+    check_formula(make, formula, max(abs(init), abs(end)), rtol=1e-5)
+
+
+def test_rex_is_that_of_the_paper_and_of_its_authors():
+    at = np.array([5, 10, 15, 18])
+    paper, code = schedules.rex_schedule(1.0, 0.0, 20), schedules.rex_schedule(1.0, 0.0, 20, 0.9)
+    np.testing.assert_allclose(paper(at), [0.857143, 0.666667, 0.4, 0.181818], rtol=2e-6)
+    np.testing.assert_allclose(code(at), [0.967742, 0.909091, 0.769231, 0.526316], rtol=2e-6)
+
+
+@drawn
 @given(values, lengths, positive, st.floats(0.25, 4))
 def test_cosine(init, steps, alpha, exponent):
     def formula(n):
@@ -95,13 +117,13 @@ def test_natural_exponential_is_exponential_with_another_rate():
 
 
 @drawn
-@given(values, lengths, st.floats(0, 3), st.booleans())
-def test_inverse_time(init, steps, rate, staircase):
+@given(values, lengths, st.floats(0, 3), st.booleans(), st.sampled_from([0.0, 0.5, 1, 2.0]))
+def test_inverse_time(init, steps, rate, staircase, power):
     def formula(n):
         x = n / steps if steps else 0
-        return init / (1 + rate * (math.floor(x) if staircase else x))
+        return init / (1 + rate * (math.floor(x) if staircase else x)) ** power
 
-    check_formula(lambda: schedules.inverse_time_decay(init, steps, rate, staircase), formula)
+    check_formula(lambda: schedules.inverse_time_decay(init, steps, rate, staircase, power), formula)
 
 
 @drawn
@@ -238,6 +260,7 @@ FEW = [
     (lambda n: schedules.exponential_decay(2.0, n, 0.25, 1), {0: [2, 2, 2], 1: [2, 2, 0.5], 2: [2, 2, 1]}),
     (lambda n: schedules.exponential_decay(2.0, n, 0, end_value=1.0), {0: [2, 2, 2], 1: [2, 2, 2], 2: [2, 2, 2]}),
     (lambda n: schedules.natural_exp_decay(2.0, n, math.log(4)), {0: [2, 2, 2], 1: [2, 0.5, 0.125], 2: [2, 1, 0.5]}),
+    (lambda n: schedules.rex_schedule(1.0, 3.0, n), {0: [3, 3, 3], 1: [1, 3, 3], 2: [1, 5 / 3, 3]}),
     (lambda n: schedules.inverse_time_decay(2.0, n, 1), {0: [2, 2, 2], 1: [2, 1, 2 / 3], 2: [2, 4 / 3, 1]}),
 ]
 

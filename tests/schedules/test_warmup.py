@@ -92,6 +92,34 @@ def test_warmup_stable_decay(init, peak, warmup, stable, decay, end, kind):
     check_formula(make, formula, max(abs(init), abs(peak), abs(end)))
 
 
+@drawn
+@given(
+    values, values, lengths, st.lists(lengths, min_size=1, max_size=4), lengths, values, st.sampled_from(sorted(SHAPES))
+)
+def test_wsds(init, peak, warmup, stable, decay, end, kind):
+    checkpoints = (warmup + np.cumsum([steps + decay for steps in stable])).tolist()
+
+    def formula(n):
+        if n < warmup:
+            return ramp(n, init, peak, warmup)
+        if n >= checkpoints[-1]:
+            return end
+        left = next(c for c in checkpoints if n < c) - n
+        return peak if left > decay else end + (peak - end) * SHAPES[kind](1 - left / decay)
+
+    def make():
+        return schedules.wsds_schedule(init, peak, warmup, checkpoints, decay, end, kind)
+
+    check_formula(make, formula, max(abs(init), abs(peak), abs(end)))
+
+
+def test_wsds_with_one_checkpoint_is_wsd():
+    one = schedules.wsds_schedule(0.1, 1.0, 5, [30], 10, 0.2, "1-sqrt")
+    np.testing.assert_array_equal(
+        one(STEPS), schedules.warmup_stable_decay_schedule(0.1, 1.0, 5, 15, 10, 0.2, "1-sqrt")(STEPS)
+    )
+
+
 # --- known values, ends and few steps ---------------------------------------------------------------------------------
 
 
@@ -196,6 +224,21 @@ def test_a_warmup_longer_than_the_whole_is_an_error():
     traced = jax.jit(lambda warmup: schedules.warmup_cosine_decay_schedule(0.0, 1.0, warmup, 10, 0.5).sample(13))
     assert np.all(np.isfinite(traced(11)))
     assert traced(11)[-1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((4, [5], 2), "expected checkpoints far enough apart, got 5 after 0 with 2 steps of decay; the warm-up and a"),
+        ((1, [5, 6], 2), "expected checkpoints far enough apart, got 6 after 5 with 2 steps of decay"),
+        ((1, [], 2), "expected at least one checkpoint, got none; give the step at which the run ends"),
+        ((1, 5, 2), "expected checkpoints to be a sequence of numbers in [0, inf), got 5 (int)"),
+    ],
+)
+def test_wsds_says_where_there_is_no_time_for_a_decay(arguments, message):
+    with pytest.raises(errors.GradtxError) as caught:
+        schedules.wsds_schedule(0.0, 1.0, *arguments)
+    assert str(caught.value).startswith(f"gradtx.wsds_schedule: {message}")
 
 
 def test_an_unknown_kind_of_decay_is_an_error():
