@@ -75,13 +75,25 @@ def abs_sq(x: jax.Array, weight: Any = None) -> jax.Array:
 def as_stored(x: jax.Array, dtype: Any) -> jax.Array:
     """The array rounded to the dtype in which it will be stored, in its own dtype (unchanged if `dtype` is None).
 
-    An update computed from it agrees with the stored array, and not with the wider one before it was rounded. The first
-    rounding is explicit, because XLA may leave out a cast to a narrow dtype and back.
+    An update computed from it agrees with the stored array, and not with the wider one before it was rounded.
     """
     if dtype is None or jnp.iscomplexobj(x) or jnp.dtype(dtype).itemsize >= x.dtype.itemsize:
         return x
+    return cast(rounded(x, dtype), x.dtype)
+
+
+def rounded(x: jax.Array, dtype: Any) -> jax.Array:
+    """The nearest numbers of a narrower dtype, in that dtype.
+
+    The rounding is explicit, because XLA may leave out a cast to a narrow dtype and back.
+    """
     narrow: Any = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
     # Formats of 8 bits have no infinity, or other exponents than reduce_precision knows.
     if narrow.bits == 16:
-        x = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
-    return cast(cast(x, dtype), x.dtype)
+        normal = jax.lax.reduce_precision(x, narrow.nexp, narrow.nmant)
+        if narrow.minexp > jnp.finfo(x.dtype).minexp:  # type: ignore[no-untyped-call]
+            # reduce_precision makes float16's subnormal numbers zero: those below 6e-5.
+            step = float(narrow.smallest_subnormal)
+            normal = jnp.where(jnp.abs(x) < float(narrow.tiny), jnp.round(x / step) * step, normal)
+        x = normal
+    return cast(x, dtype)

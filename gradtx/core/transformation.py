@@ -77,9 +77,6 @@ class GradientTransformation(Value):
         made = self.factory.call(self.factory.function, given)
         if isinstance(made, GradientTransformation):
             return made.form
-        if self.factory.composed:
-            hint = "decorate it with gradtx.transformation, or return a chain of gradtx's"
-            raise ArgumentTypeError("a composition from the factory of an optimizer", got=type_name(made), hint=hint)
         if isinstance(made, Leafwise):
             return made
         init, update = made
@@ -284,7 +281,11 @@ def expand(tx: GradientTransformation) -> GradientTransformation:
     """The composition an optimizer stands for: ``expand(adam(1e-3))`` is a `chain`; a primitive is itself."""
     if not tx.factory.composed:
         return tx
-    composition: GradientTransformation = tx.factory.call(tx.factory.function, tx.arguments)
+    composition = tx.factory.call(tx.factory.function, tx.arguments)
+    if not isinstance(composition, GradientTransformation):
+        hint = "decorate it with gradtx.transformation, or return a chain of gradtx's"
+        got, name = type_name(composition), tx.factory.name
+        raise ArgumentTypeError("a composition from the factory of an optimizer", got=got, hint=hint, origin=name)
     return composition
 
 

@@ -1,14 +1,14 @@
 """The training step."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core import GradientTransformation, as_transformation
-from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
+from gradtx.core import GradientTransformation, as_transformation, member_key
+from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError, require_extra
 from gradtx.optimizers.second_order import value_and_grad_from_state
 from gradtx.storage import apply_updates
 from gradtx.training.objective import LossFn, WeightFn, as_loss, in_parts, whole
@@ -49,6 +49,7 @@ def build_step(
     reuse: bool = False,
     norms: bool = True,
     donate: bool = True,
+    rounding: Literal["nearest", "stochastic"] = "nearest",
 ) -> Step:
     r"""A compiled training step that gives every transformation what it may ask for.
 
@@ -80,6 +81,8 @@ def build_step(
       norms: report the norms of gradient and update, which reads the one again and computes the other twice: on XLA's
         CPU backend 16 to 32 bytes more per parameter.
       donate: the buffers of params and state are reused for the new ones; the old arrays cannot be used afterwards.
+      rounding: how the sum of a parameter in low precision and its update is rounded; ``"stochastic"`` rounds by
+        chance, right in the mean, and needs a key at each step: see `apply_updates`.
 
     Returns:
       The step, a function compiled by `jax.jit` when it is first called; its third result is a `StepMetrics`.
@@ -89,7 +92,7 @@ def build_step(
       UnknownNameError: `reuse` is asked for and the state has no line search.
       ArgumentValueError: the line search stores no gradient to `reuse`, `accumulate` is less than 1 or does not divide
         the batch, or the loss is not a real scalar.
-      MissingExtraError: `loss_fn` takes a key and the step was given none.
+      MissingExtraError: `loss_fn` takes a key, or the rounding is by chance, and the step was given none.
 
     Example:
       >>> import jax.numpy as jnp, gradtx
@@ -107,9 +110,17 @@ def build_step(
         tx = as_transformation(tx, "tx to be a transformation")
         loss = as_loss(loss_fn, has_aux)
         _check_parts(accumulate)
+        if rounding not in ("nearest", "stochastic"):
+            raise ArgumentValueError("rounding to be 'nearest' or 'stochastic'", got=repr(rounding))
     except GradtxError as error:
         error.locate("build_step")
         raise
+
+    def rounding_key(key: Any) -> Any:
+        if rounding == "nearest":
+            return None
+        require_extra(key, "key", "rounding by chance needs a new one at every step: step(params, state, batch, key)")
+        return member_key({"key": key}, "rounding")
 
     def update(params: Params, state: State, batch: Any, key: Any, extra: dict[str, Any]) -> Any:
         loss_key, tx_key = (None, None) if key is None else jax.random.split(key)
@@ -133,7 +144,7 @@ def build_step(
             hyperparams=get_hyperparams(state),
             skipped=skipped_updates(state),
         )
-        return apply_updates(params, updates), state, metrics
+        return apply_updates(params, updates, key=rounding_key(key)), state, metrics
 
     def step(params: Params, state: State, batch: Any = None, key: Any = None, **extra: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ from gradtx.core import (
     increment,
     moving_average,
     moving_average_sq,
+    numerics,
     zero_count,
 )
 
@@ -102,3 +103,14 @@ def test_what_a_python_number_leaves_over_is_exact():
     # 1 - 0.999 in float32 would have three digits fewer.
     assert moving_average(0.999, jnp.zeros(1), jnp.ones(1)).item() == np.float32(1 - 0.999)
     assert moving_average_sq(0.999, jnp.zeros(1), jnp.ones(1)).item() == np.float32(1 - 0.999)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rounded_is_the_cast_of_numpy_and_is_not_left_out(dtype):
+    random = np.random.default_rng(0)
+    x = (random.normal(size=4000) * 10.0 ** random.uniform(-9, 6, 4000)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = x.astype(jnp.dtype(dtype))
+    np.testing.assert_array_equal(jax.jit(lambda x: numerics.rounded(x, dtype))(x), expected)
+    again = jax.jit(lambda x: numerics.as_stored(x, dtype))(x)
+    np.testing.assert_array_equal(again, expected.astype(np.float32))

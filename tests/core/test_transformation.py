@@ -305,4 +305,4 @@ def test_the_factory_of_an_optimizer_returns_a_composition(made):
         return made
 
     with pytest.raises(gradtx.errors.ArgumentTypeError, match=r"a composition from the factory.*transformation, or"):
-        test_only_no_composition(0.1).init(jnp.ones(2))
+        gradtx.expand(test_only_no_composition(0.1))
