@@ -75,6 +75,8 @@ OTHER: dict[str, tuple[str, str]] = {
     "contrib.dog": ("dog", "nothing overflows; a first gradient of zero does not stop it"),
     "contrib.differentially_private_aggregate": ("differentially_private_aggregate", "a new `key` with each update"),
     "contrib.dpsgd": ("dpsgd", "a new `key` with each update"),
+    "contrib.galore": ("galore", "the signs of singular vectors are fixed; embeddings and heads are not matrices"),
+    "contrib.scale_by_galore": ("scale_by_galore", "the signs of singular vectors are fixed; all leaves are matrices"),
     "contrib.hutchinson_estimator_diag_hessian": ("hutchinson_diagonal", "the standard extras, and a `key`"),
     "contrib.momo": ("momo", "the step minimizes its model with a decay too, as in the authors' code"),
     "contrib.momo_adam": ("momo_adam", "the step minimizes its model with a decay too, as in the authors' code"),
@@ -132,8 +134,9 @@ def _lines(named: dict[str, list[str]]) -> Iterator[str]:
     yield "| Optax | gradtx | |\n|---|---|---|"
     every = [name for names in named.values() for name in names]
     yield from (f"| `{name}` | `{OTHER[name][0]}` | {OTHER[name][1]} |" for name in every if name in OTHER)
-    yield "\n**Missing.** Most of these can be a member of a gradtx chain:\n"
-    yield from rows(False)
+    missing = list(rows(False))[1:]
+    yield "\n**Missing.** Most of these can be a member of a gradtx chain:\n" if missing else "\n**Missing:** nothing."
+    yield from ["| | |\n|---|---|", *missing] if missing else []
 
 
 BETWEEN = re.compile(

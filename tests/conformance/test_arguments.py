@@ -22,6 +22,7 @@ REFUSED = {
     "boundaries_and_scales": (1.0, "x", [1.0], {1: -1.0}, {1: math.nan}, {1: "x"}),
     "cosine_kwargs": (None, 1.0, "x", {}, [0.1], [{"init_value": math.nan}]),
     "f": NO_FUNCTION,
+    "base_optimizer": NO_TRANSFORMATION[1:],
     "blocks": (None, "x", 1.0, object(), -1, {"*": 1.5}, {"*": "0"}, {"*": (0, True)}, {"*": {0: 0}}, {1: 0}),
     "decays": (None, 0.5, "x", (), (0.5, 1.5), (math.nan,)),
     "function": (None, "x", 1.0, gradtx.constant_schedule, float),

@@ -60,12 +60,16 @@ SEARCHED = dict.fromkeys(
 )
 
 
+CONSTANT_BASES = dict.fromkeys(
+    ("galore", "scale_by_galore", "scale_by_galore+rotated", "scale_by_soap", "scale_by_soap+skip", "soap"),
+    "the basis that it makes of gradients is a constant to derivatives: where singular values meet it has none",
+)
 GROWING = {
     "scale_by_param_block_norm": "steps of the size of the params, unscaled, square it ten times: no float can hold it",
 }
 
 
-@law(6, exempt=GROWING, weaker=ROUNDED | SEARCHED)
+@law(6, exempt=GROWING, weaker=ROUNDED | SEARCHED | CONSTANT_BASES)
 def test_derivatives_are_those_of_finite_differences(name):
     with x64_mode():
         params, grads = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), small_problem())
@@ -95,7 +99,7 @@ def test_derivatives_are_those_of_finite_differences(name):
             )
             assert finite(slope)
             rounding = 1e-8 * abs(above)  # of the loss, in units of h
-            if name not in ROUNDED | SEARCHED:
+            if name not in ROUNDED | SEARCHED | CONSTANT_BASES:
                 np.testing.assert_allclose(
                     slope, (above - below) / (2 * h), rtol=1e-5, atol=1e-6 + rounding, err_msg=f"number {i}"
                 )

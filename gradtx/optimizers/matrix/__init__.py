@@ -2,6 +2,7 @@
 
 from gradtx.optimizers.matrix.adamuon import adamuon, scale_by_adamuon
 from gradtx.optimizers.matrix.galore import ScaleByGaloreState, galore, scale_by_galore
+from gradtx.optimizers.matrix.inverse_root import InverseRoot, inverse_root
 from gradtx.optimizers.matrix.layout import (
     Matrices,
     MatrixChoice,
@@ -14,18 +15,23 @@ from gradtx.optimizers.matrix.layout import (
 from gradtx.optimizers.matrix.muon import muon, scale_by_muon
 from gradtx.optimizers.matrix.normuon import NormalizeNeuronsState, normalize_neurons, normuon, scale_by_normuon
 from gradtx.optimizers.matrix.orthogonalization import orthogonalize, orthogonalize_updates
+from gradtx.optimizers.matrix.scion import scale_by_scion, scion, steepest_direction
 from gradtx.optimizers.matrix.shape_scaling import scale_by_shape, scale_to_rms
+from gradtx.optimizers.matrix.soap import ScaleBySoapState, scale_by_soap, soap
 
 __all__ = [
+    "InverseRoot",
     "Matrices",
     "MatrixChoice",
     "MatrixLayout",
     "NormalizeNeuronsState",
     "ScaleByGaloreState",
+    "ScaleBySoapState",
     "adamuon",
     "choose_matrices",
     "galore",
     "in_batches",
+    "inverse_root",
     "map_matrices",
     "matrix_labels",
     "muon",
@@ -37,6 +43,11 @@ __all__ = [
     "scale_by_galore",
     "scale_by_muon",
     "scale_by_normuon",
+    "scale_by_scion",
     "scale_by_shape",
+    "scale_by_soap",
     "scale_to_rms",
+    "scion",
+    "soap",
+    "steepest_direction",
 ]

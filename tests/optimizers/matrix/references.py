@@ -114,3 +114,72 @@ class Galore:
         u = self.m / (1 - 0.9**self.t) / (np.sqrt(self.v / (1 - 0.999**self.t)) + self.eps)
         u = self.q @ u
         return u if self.inputs else u.conj().T
+
+
+class Scion:
+    """Pethick et al. 2025: momentum, then the farthest point of a ball by the kind of the layer."""
+
+    def __init__(self, norm: str, radius: float = 1.0, beta: float = 0.9, points: int = 1, inputs: int = 1) -> None:
+        self.norm, self.radius, self.beta, self.points, self.inputs = norm, radius, beta, points, inputs
+        self.m = 0.0
+
+    def __call__(self, g: Any) -> Any:
+        self.m = self.beta * self.m + (1 - self.beta) * g
+        if self.norm == "sign":
+            return self.radius * np.sign(self.m) / self.inputs
+        if self.norm == "rms":
+            return self.radius * self.m / np.sqrt(np.mean(self.m**2, -1, keepdims=True))
+        flat = self.m.reshape(-1, g.shape[-1])
+        channels = len(flat) // self.points
+        scale = np.sqrt(g.shape[-1] / channels) / self.points
+        return (self.radius * scale * newton_schulz(flat)).reshape(g.shape)
+
+
+class Soap:
+    """Vyas et al. 2024, in the order of the author's code; the first call returns zeros, or Adam's step."""
+
+    def __init__(
+        self, b1: float = 0.95, b2: float = 0.95, b3: float = 0.95, every: int = 10, skip: bool = False,
+        left: bool = True, right: bool = True,
+    ) -> None:  # fmt: skip
+        self.b1, self.b2, self.b3, self.every, self.skip, self.turns = b1, b2, b3, every, skip, (left, right)
+        self.t, self.q, self.gram = 0, None, [0.0, 0.0]
+        self.m, self.v = 0.0, 0.0
+
+    def add(self, g: Any) -> None:
+        grams = g @ g.conj().T, g.conj().T @ g
+        self.gram = [self.b3 * old + (1 - self.b3) * new for old, new in zip(self.gram, grams, strict=True)]
+
+    def __call__(self, g: Any) -> Any:
+        if self.q is None:
+            u = np.zeros_like(g) if self.skip else self.step(g, [np.eye(n) for n in g.shape])
+            self.add(g)
+            self.q = [
+                np.linalg.eigh(gram)[1][:, ::-1] if turns else np.eye(len(gram))
+                for gram, turns in zip(self.gram, self.turns, strict=True)
+            ]
+            self.m = self.q[0].conj().T @ (self.m * np.ones_like(g)) @ self.q[1]
+            return u
+        u = self.step(g, self.q)
+        self.add(g)
+        if self.t % self.every == 0:
+            self.refresh()
+        return u
+
+    def step(self, g: Any, q: Any) -> Any:
+        self.t += 1
+        turned = q[0].conj().T @ g @ q[1]
+        self.m = self.b1 * self.m + (1 - self.b1) * turned
+        self.v = self.b2 * self.v + (1 - self.b2) * np.abs(turned) ** 2
+        ratio = self.m / (1 - self.b1**self.t) / (np.sqrt(self.v / (1 - self.b2**self.t)) + 1e-8)
+        return q[0] @ ratio @ q[1].conj().T
+
+    def refresh(self) -> None:
+        whole = self.q[0] @ self.m @ self.q[1].conj().T
+        for axis in (0, 1):
+            if self.turns[axis]:
+                q, gram = self.q[axis], self.gram[axis]
+                order = np.argsort(-np.diag(q.conj().T @ gram @ q).real)
+                self.v = np.take(self.v, order, axis)
+                self.q[axis] = np.linalg.qr(gram @ q[:, order])[0]
+        self.m = self.q[0].conj().T @ whole @ self.q[1]
