@@ -498,11 +498,11 @@ pytorch_optimizer.NorMuon(group(use_muon=True), lr=0.1, nesterov=False, update_s
 pytorch_optimizer.AdaMuon(group(use_muon=True), lr=0.1) | matrices
     none: the momentum is orthogonalized without taking its sign, as in the first version of the paper
 pytorch_optimizer.SCION(params, lr=0.1) | matrices
-    none: Scion is not in gradtx
+    scion(0.1, radius=1.0) | transposed
 pytorch_optimizer.SCION(params, lr=0.1, constraint=True, scale=3.0) | matrices falling
-    none: Scion is not in gradtx
+    scion(linear_schedule(0.1, 0.0, 20), constrained=True, radius=3.0) | transposed
 pytorch_optimizer.SCION(params, lr=0.1, norm_type=pytorch_optimizer.optimizer.scion.LMONorm.SIGN) | matrices
-    none: Scion is not in gradtx
+    scion(0.1, norms={"*": "sign"}, sign_radius=1.0) | transposed
 pytorch_optimizer.SPlus(params, lr=0.1) | squares
     none: SPlus is not in gradtx
 pytorch_optimizer.SPlus(params, lr=0.1, inverse_steps=3, weight_decay=0.1, ema_rate=0.9) | squares

@@ -52,6 +52,7 @@ ELSEWHERE = {
             "signum",
             "simplified_ademamix",
             "sm3",
+            "soap",
             "stable_adamw",
             "tiger",
         ],

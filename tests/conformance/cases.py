@@ -159,6 +159,7 @@ VARIANTS: dict[str, Any] = {
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
     "scale_by_normuon+code": gradtx.scale_by_normuon(scaling="preserve_norm", neurons="longer", nesterov=False),
     "scion+constrained": gradtx.scion(0.1, constrained=True, radius=1.0, norms={"*kernel": "sign", "*": "rms"}),
+    "master_weights+remainder": gradtx.master_weights(gradtx.adam(0.1), "remainder"),
     "monitor+groups": gradtx.monitor({"kernels": "*kernel", "rest": "*"}),
     "novograd+decay": gradtx.novograd(0.1, b2=0.98, weight_decay=0.1),
     "qhadam+newest": gradtx.qhadam(0.1, nu1=0.5, nu2=0.5),
