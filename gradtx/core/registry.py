@@ -113,7 +113,7 @@ def register(kind: str, function: Callable[..., Any], make: Callable[..., Any]) 
         signature=inspect.signature(function),
         arguments=read_arguments(function),
     )
-    if "<locals>" in function.__qualname__:
+    if "<locals>" in function.__qualname__ or function.__module__.startswith("gradtx.optax."):
         return factory
     _require_free(factory.key, function.__module__)
     _factories[factory.key] = factory

@@ -1,0 +1,30 @@
+"""Names of Optax's that are not about gradient transformations: those of an installed Optax."""
+
+import importlib
+from typing import Any
+
+from gradtx.errors import MissingPackageError
+
+PARTS = frozenset(
+    {"assignment", "experimental", "losses", "microbatching", "perturbations", "projections", "second_order", "_src"}
+)
+"""Packages of Optax's that are handed on whole."""
+
+
+def of_optax(module: str, name: str) -> Any:
+    """A name of a module of the installed Optax.
+
+    Raises:
+      MissingPackageError: Optax is not installed.
+      AttributeError: Optax has no such name.
+    """
+    if name.startswith("__"):  # what Python and its tools ask of a module
+        raise AttributeError(f"module 'gradtx.{module}' has no attribute {name!r}")
+    try:
+        theirs = importlib.import_module(module)
+    except ImportError as error:
+        got, hint = f"no Optax, whose {name!r} this would be", "install it: pip install optax"
+        raise MissingPackageError("the package optax", got=got, hint=hint, origin=f"{module}.{name}") from error
+    if name in PARTS and module == "optax":
+        return importlib.import_module(f"{module}.{name}")
+    return getattr(theirs, name)
