@@ -79,6 +79,8 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 OF_ONE: dict[str, dict[str, Any]] = {
     "adafactor": {"learning_rate": 0.1},
     "came": {"learning_rate": 0.01, "b3": 0.99},
+    "apollo": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
+    "apollo_mini": {"learning_rate": 0.01, "matrices": {"*kernel": "in out", "*": False}},
     "apply_every": {"k": 2},
     "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
@@ -152,6 +154,7 @@ VARIANTS: dict[str, Any] = {
     "mars+unclipped": gradtx.mars(0.1, max_norm=None),
     "masked+freeze": gradtx.masked(gradtx.adam(0.1), "*kernel", unselected="freeze"),
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
+    "scale_by_apollo+svd": gradtx.scale_by_apollo(2, 3, proj="svd", max_growth=None),
     "scale_by_galore+rotated": gradtx.scale_by_galore(2, 3, proj_type="std", rotate_moments=True),
     "scale_by_soap+skip": gradtx.scale_by_soap(
         precondition_frequency=2, sides="shorter", first_step="skip", stagger=True, shampoo_beta=0.9
@@ -210,6 +213,7 @@ OF_MATRICES = (
     "normalize_neurons",
     "orthogonalize_updates",
     "scale_by_adamuon",
+    "scale_by_apollo",
     "scale_by_galore",
     "scale_by_muon",
     "scale_by_normuon",

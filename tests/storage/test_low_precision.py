@@ -104,6 +104,21 @@ def test_params_are_the_rounded_masters_exactly(keep, run):
         np.testing.assert_array_equal(state.masters["w"], masters)
 
 
+@pytest.mark.parametrize("keep", ["copy", "remainder"])
+def test_the_inner_transformation_sees_the_masters(keep):
+    """They shrink by a tenth of a unit in the last place at each step, which the parameters do not show at first."""
+    inner = gradtx.chain(gradtx.set_to_zero(), gradtx.add_decayed_weights(4e-4), gradtx.scale(-1.0))
+    tx = gradtx.master_weights(inner, keep)
+    params, wide = jnp.array([1.0, 1.7], jnp.bfloat16), jnp.array([1.0, 1.7], jnp.bfloat16).astype(jnp.float32)
+    state = tx.init(params)
+    for _ in range(30):
+        updates, state = tx.update(jnp.zeros_like(params), state, params)
+        params, wide = gradtx.apply_updates(params, updates), wide - 4e-4 * wide
+    np.testing.assert_array_equal(params, wide.astype(jnp.bfloat16))
+    if keep == "copy":
+        np.testing.assert_allclose(state.masters, wide, rtol=1e-6)
+
+
 def test_copies_and_remainders_are_the_same_numbers():
     ways = [train(gradtx.master_weights(gradtx.adamw(RATE), keep), problem(jnp.bfloat16), 40) for keep in ("copy", "remainder")]  # fmt: skip  # noqa: E501
     (_, copied), (params, cut) = ways
