@@ -518,11 +518,11 @@ torch_optimizer.Shampoo(params, lr=0.1, momentum=0.9, weight_decay=0.1) | matric
 torch_optimizer.Shampoo(params, lr=0.1) | arrays
     none: Shampoo is not in gradtx
 pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.0) | squares
-    none: SOAP is not in gradtx
+    chain(scale_by_soap(first_step="skip"), scale_by_learning_rate(0.1))
 pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.1, precondition_frequency=3) | squares falling
-    none: SOAP is not in gradtx
+    chain(scale_by_soap(first_step="skip", precondition_frequency=3), scale_by_schedule(linear_schedule(0.99, 1.0, 20)), add_decayed_weights(linear_schedule(0.0, 0.1, 1)), scale_by_learning_rate(linear_schedule(0.1, 0.0, 20)))
 pytorch_optimizer.SOAP(params, lr=0.1, correct_bias=False) | squares
-    none: SOAP is not in gradtx
+    chain(scale_by_soap(first_step="skip", bias_correction=False), scale(0.999), add_decayed_weights(linear_schedule(0.0, 0.01, 1)), scale_by_learning_rate(0.1))
 galore_torch.GaLoreAdamW(group(rank=2, update_proj_gap=50, scale=0.5, proj_type="std"), lr=0.1) | matrices
     galore(0.1, 2, 50, 0.5, base_optimizer=scale_by_adam(eps=1e-6), proj_type="std") | transposed 1e-4: eps is added before the bias is corrected
 galore_torch.GaLoreAdamW(group(rank=1, update_proj_gap=50, scale=0.5, proj_type="std"), lr=0.1, weight_decay=0.1) | matrices falling
