@@ -4,6 +4,10 @@ Make an optimizer with a factory such as `adam`, use it as a pair of pure functi
 with `chain`, `partition` or `masked`, and give it schedules where it wants numbers. Everything public is here.
 """
 
+import importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from gradtx import checkpoint, errors, tree
 from gradtx.combinators import (
     ConditionalState,
@@ -115,6 +119,7 @@ from gradtx.optimizers import (
     ScaleByAdemamixState,
     ScaleByAggmoState,
     ScaleByAmsgradState,
+    ScaleByApolloState,
     ScaleByAsgdState,
     ScaleByCameState,
     ScaleByCocobState,
@@ -124,6 +129,7 @@ from gradtx.optimizers import (
     ScaleByDadaptLionState,
     ScaleByDadaptSgdState,
     ScaleByDiffgradState,
+    ScaleByDionState,
     ScaleByDistanceOverGradientsState,
     ScaleByDogState,
     ScaleByDowgState,
@@ -142,6 +148,7 @@ from gradtx.optimizers import (
     ScaleByRmsState,
     ScaleByRpropState,
     ScaleByRssState,
+    ScaleByShampooState,
     ScaleBySM3State,
     ScaleBySoapState,
     ScaleBySophiaState,
@@ -167,6 +174,8 @@ from gradtx.optimizers import (
     aggmo,
     amsbound,
     amsgrad,
+    apollo,
+    apollo_mini,
     asgd,
     asgd_params,
     came,
@@ -179,6 +188,7 @@ from gradtx.optimizers import (
     dadapt_lion,
     dadapt_sgd,
     diffgrad,
+    dion,
     dog,
     dowg,
     dpsgd,
@@ -215,6 +225,7 @@ from gradtx.optimizers import (
     prodigy,
     qhadam,
     qhm,
+    qk_clip,
     radam,
     ranger,
     rectification_schedule,
@@ -234,6 +245,7 @@ from gradtx.optimizers import (
     scale_by_aggmo,
     scale_by_amsbound,
     scale_by_amsgrad,
+    scale_by_apollo,
     scale_by_asgd,
     scale_by_backtracking_linesearch,
     scale_by_belief,
@@ -245,6 +257,7 @@ from gradtx.optimizers import (
     scale_by_dadapt_lion,
     scale_by_dadapt_sgd,
     scale_by_diffgrad,
+    scale_by_dion,
     scale_by_distance_over_gradients,
     scale_by_dog,
     scale_by_dowg,
@@ -272,6 +285,7 @@ from gradtx.optimizers import (
     scale_by_rprop,
     scale_by_rss,
     scale_by_scion,
+    scale_by_shampoo,
     scale_by_shape,
     scale_by_sign,
     scale_by_simplified_ademamix,
@@ -291,6 +305,7 @@ from gradtx.optimizers import (
     sgd,
     sgdp,
     sgdw,
+    shampoo,
     sign_sgd,
     signum,
     simplified_ademamix,
@@ -385,6 +400,7 @@ from gradtx.wrappers import (
     AverageIteratesState,
     EmaParamsState,
     ExtragradientState,
+    GraftState,
     LawaState,
     LookaheadState,
     MechanicState,
@@ -409,6 +425,7 @@ from gradtx.wrappers import (
     finish_accumulation,
     flatten,
     get_hyperparams,
+    graft,
     grams,
     heun,
     incremental_update,
@@ -457,6 +474,7 @@ __all__ = [
     "FactoredState",
     "Fraction",
     "GradientTransformation",
+    "GraftState",
     "GrokfastMaState",
     "GrokfastState",
     "InverseRoot",
@@ -501,6 +519,7 @@ __all__ = [
     "ScaleByAdemamixState",
     "ScaleByAggmoState",
     "ScaleByAmsgradState",
+    "ScaleByApolloState",
     "ScaleByAsgdState",
     "ScaleByCameState",
     "ScaleByCocobState",
@@ -510,6 +529,7 @@ __all__ = [
     "ScaleByDadaptLionState",
     "ScaleByDadaptSgdState",
     "ScaleByDiffgradState",
+    "ScaleByDionState",
     "ScaleByDistanceOverGradientsState",
     "ScaleByDogState",
     "ScaleByDowgState",
@@ -529,6 +549,7 @@ __all__ = [
     "ScaleByRpropState",
     "ScaleByRssState",
     "ScaleBySM3State",
+    "ScaleByShampooState",
     "ScaleBySoapState",
     "ScaleBySophiaState",
     "ScaleByStddevState",
@@ -577,6 +598,8 @@ __all__ = [
     "aliases",
     "amsbound",
     "amsgrad",
+    "apollo",
+    "apollo_mini",
     "apply_every",
     "apply_if_finite",
     "apply_updates",
@@ -613,6 +636,7 @@ __all__ = [
     "describe",
     "differentially_private_aggregate",
     "diffgrad",
+    "dion",
     "divide_schedules",
     "dog",
     "dowg",
@@ -633,6 +657,7 @@ __all__ = [
     "galore",
     "get_hyperparams",
     "global_norm",
+    "graft",
     "grams",
     "grokfast",
     "grokfast_ma",
@@ -714,6 +739,7 @@ __all__ = [
     "prodigy",
     "qhadam",
     "qhm",
+    "qk_clip",
     "radam",
     "ralston",
     "ranger",
@@ -744,6 +770,7 @@ __all__ = [
     "scale_by_aggmo",
     "scale_by_amsbound",
     "scale_by_amsgrad",
+    "scale_by_apollo",
     "scale_by_asgd",
     "scale_by_backtracking_linesearch",
     "scale_by_belief",
@@ -755,6 +782,7 @@ __all__ = [
     "scale_by_dadapt_lion",
     "scale_by_dadapt_sgd",
     "scale_by_diffgrad",
+    "scale_by_dion",
     "scale_by_distance_over_gradients",
     "scale_by_dog",
     "scale_by_dowg",
@@ -787,6 +815,7 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_scion",
+    "scale_by_shampoo",
     "scale_by_shape",
     "scale_by_sign",
     "scale_by_simplified_ademamix",
@@ -813,6 +842,7 @@ __all__ = [
     "sgdp",
     "sgdr_schedule",
     "sgdw",
+    "shampoo",
     "sharpness_aware",
     "sign_sgd",
     "signum",
@@ -851,3 +881,14 @@ __all__ = [
     "yogi",
     "zero_nans",
 ]
+
+if not _TYPE_CHECKING:  # to a type checker, a module with this function has every name
+
+    def __getattr__(name: str) -> _Any:
+        """`gradtx.optax` when it is asked for; and where Optax's other names are."""
+        if name == "optax":
+            return importlib.import_module("gradtx.optax")
+        message = f"module 'gradtx' has no attribute {name!r}"
+        if not name.startswith("_") and importlib.import_module("gradtx.optax._foreign").is_known(name):
+            message += f"; gradtx.optax.{name} is Optax's: import gradtx.optax as optax"
+        raise AttributeError(message)

@@ -528,9 +528,9 @@ galore_torch.GaLoreAdamW(group(rank=2, update_proj_gap=50, scale=0.5, proj_type=
 galore_torch.GaLoreAdamW(group(rank=1, update_proj_gap=50, scale=0.5, proj_type="std"), lr=0.1, weight_decay=0.1) | matrices falling
     chain(galore(linear_schedule(0.1, 0.0, 20), 1, 50, 0.5, base_optimizer=scale_by_adam(eps=1e-6), proj_type="std"), scale_by_schedule(linear_schedule(-0.99, -1.0, 20)), add_decayed_weights(linear_schedule(0.01, 0.0, 20)), scale(-1.0)) | transposed 1e-4: eps is added before the bias is corrected
 apollo_torch.APOLLOAdamW(group(rank=2, update_proj_gap=50, scale=4.0, proj="svd", proj_type="std", scale_type="channel"), lr=0.1) | matrices
-    none: APOLLO is not in gradtx
+    apollo(0.1, 2, 50, 4.0, proj="svd") | transposed
 apollo_torch.APOLLOAdamW(group(rank=1, update_proj_gap=50, scale=4.0, proj="svd", proj_type="std", scale_type="tensor"), lr=0.1, weight_decay=0.1) | matrices falling
-    none: APOLLO is not in gradtx
+    chain(apollo_mini(linear_schedule(0.1, 0.0, 20), 50, 4.0, proj="svd"), scale_by_schedule(linear_schedule(-0.99, -1.0, 20)), add_decayed_weights(linear_schedule(0.01, 0.0, 20)), scale(-1.0)) | transposed
 """  # noqa: E501
 
 

@@ -24,6 +24,8 @@ ELSEWHERE = {
             "adopt",
             "aggmo",
             "amsbound",
+            "apollo",
+            "apollo_mini",
             "asgd",
             "came",
             "diffgrad",

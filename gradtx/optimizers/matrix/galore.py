@@ -112,12 +112,7 @@ def scale_by_galore(
     if rank < 1:
         raise ArgumentValueError("rank to be at least 1", got=str(rank))
     base = base_optimizer or scale_by_adam()
-    of_inputs = functools.partial(_projects_inputs, proj_type)
-
-    def no_vectors(g: jax.Array) -> jax.Array:
-        # The sums are dropped; they lend their shardings.
-        lent = jnp.zeros_like(jnp.sum(g, 2 if of_inputs(g) else 1))
-        return jnp.broadcast_to(lent[:, :, None], (*lent.shape, min(rank, *g.shape[1:])))
+    of_inputs = functools.partial(projects_inputs, proj_type)
 
     def projected(g: jax.Array, p: jax.Array) -> jax.Array:
         return p.mT.conj() @ g if of_inputs(g) else g @ p
@@ -127,7 +122,7 @@ def scale_by_galore(
 
     def init(params: Params) -> ScaleByGaloreState:
         gs = init_matrices(jnp.zeros_like, params, matrices)
-        projector = jax.tree.map(no_vectors, gs)
+        projector = jax.tree.map(lambda g: no_vectors(g, rank, of_inputs(g)), gs)
         return ScaleByGaloreState(zero_count(), projector, base.init(jax.tree.map(projected, gs, projector)))
 
     def update(
@@ -137,7 +132,7 @@ def scale_by_galore(
 
         def refresh(projector: Updates, inner_state: State) -> tuple[Updates, State]:
             flat, treedef = jax.tree.flatten(gs)
-            (found,) = in_equal_batches(lambda g: (_leading_vectors(g, rank, of_inputs(g)),), flat)
+            (found,) = in_equal_batches(lambda g: (leading_vectors(g, rank, of_inputs(g)),), flat)
             new = _or_else(treedef.unflatten(found), projector)
             if rotate_moments:
                 inner_state = _rotated(inner_state, gs, projector, new, of_inputs)
@@ -155,7 +150,7 @@ def scale_by_galore(
     return init, update
 
 
-def _projects_inputs(proj_type: ProjType, g: jax.Array) -> bool:
+def projects_inputs(proj_type: ProjType, g: jax.Array) -> bool:
     """Whether it is the inputs of a matrix that are projected."""
     _, inputs, outputs = g.shape
     if proj_type in ("left", "right"):
@@ -163,7 +158,14 @@ def _projects_inputs(proj_type: ProjType, g: jax.Array) -> bool:
     return inputs == outputs or (inputs > outputs) == (proj_type == "reverse_std")
 
 
-def _leading_vectors(g: jax.Array, rank: int, left: bool) -> jax.Array:
+def no_vectors(g: jax.Array, rank: int, left: bool) -> jax.Array:
+    """Zeros of the shape of `leading_vectors`."""
+    # The sums are dropped; they lend their shardings.
+    lent = jnp.zeros_like(jnp.sum(g, 2 if left else 1))
+    return jnp.broadcast_to(lent[:, :, None], (*lent.shape, min(rank, *g.shape[1:])))
+
+
+def leading_vectors(g: jax.Array, rank: int, left: bool) -> jax.Array:
     """The first singular vectors of matrices as columns [batch, side, rank], their largest entries positive."""
     largest = jnp.max(jnp.abs(g), axis=(1, 2), keepdims=True, initial=0)
     # Products of 1e-30 or of 1e30 are no float32; a matrix of zeros has singular vectors too.

@@ -183,3 +183,48 @@ class Soap:
                 self.v = np.take(self.v, order, axis)
                 self.q[axis] = np.linalg.qr(gram @ q[:, order])[0]
         self.m = self.q[0].conj().T @ whole @ self.q[1]
+
+
+class Apollo:
+    """Zhu et al. 2024 on one matrix; `project(g, t)` makes the projection of step t, of the short side."""
+
+    def __init__(
+        self, project: Any, gap: int = 200, scale: float = 1.0, tensor: bool = False, growth: Any = 1.01
+    ) -> None:
+        self.project, self.gap, self.scale, self.tensor, self.growth = project, gap, scale, tensor, growth
+        self.t, self.m, self.v, self.p, self.before = 0, 0.0, 0.0, None, None
+
+    def __call__(self, g: Any) -> Any:
+        turned = g.shape[0] > g.shape[1]
+        g = g.T if turned else g
+        if self.t % self.gap == 0:
+            self.p = self.project(g, self.t)
+        self.t += 1
+        low = self.p.conj().T @ g
+        self.m = 0.9 * self.m + 0.1 * low
+        self.v = 0.999 * self.v + 0.001 * np.abs(low) ** 2
+        adam = self.m / (np.sqrt(self.v) + 1e-6)
+        norm = np.linalg.norm if self.tensor else lambda x: np.linalg.norm(x, axis=0)
+        x = g * norm(adam) / (norm(low) + 1e-8)
+        size = np.linalg.norm(x)
+        if self.growth and self.before is not None:
+            limiter = max(size / (self.before + 1e-8), self.growth) / self.growth
+            x, size = x / limiter, size / limiter
+        self.before = size
+        u = x * np.sqrt(self.scale * (1 - 0.999**self.t)) / (1 - 0.9**self.t)
+        return u.T if turned else u
+
+
+class Dion:
+    """Ahn et al. 2025, from given first directions, on the matrices of torch: [outputs, inputs]."""
+
+    def __init__(self, q: Any, beta: float = 0.95) -> None:
+        self.q, self.beta, self.m = q, beta, 0.0
+
+    def __call__(self, g: Any) -> Any:
+        b = self.m + g.conj().T
+        p = np.linalg.qr(b @ self.q)[0]
+        r = b.conj().T @ p
+        self.m = b - (1 - self.beta) * p @ r.conj().T
+        self.q = r / np.linalg.norm(r, axis=0)
+        return (p @ self.q.conj().T).conj().T
