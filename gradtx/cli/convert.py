@@ -24,11 +24,19 @@ class Library(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A configuration: the name of a class and its arguments, as they were written."""
+    """A configuration: the name of a class and its arguments, as they were written.
+
+    Attributes:
+      name: that of the class or function.
+      positional: the arguments without a name, but for a variable in the place of the params or the optimizer.
+      named: those with one.
+      bare: whether there was such a variable.
+    """
 
     name: str
     positional: tuple[Any, ...]
     named: dict[str, Any]
+    bare: bool = False
 
 
 Notes = list[str]
@@ -94,9 +102,15 @@ def build(what: Any, classes: Mapping[str, Class], notes: Notes) -> Any:
         raise CommandError(f"convert: {what.name} got an argument of the wrong kind ({error})") from None
 
 
+def shown(x: float) -> Any:
+    """A number without the digits that rounding leaves behind, as it is to be read; an int if it is whole."""
+    x = float(f"{x:.15g}")
+    return int(x) if x.is_integer() else x
+
+
 def _bound(call: Call, known: Class) -> dict[str, Any]:
     """All arguments of a call by name."""
-    order = list(known.arguments)
+    order = [name for name in known.arguments if not (call.bare and name == "optimizer")]
     if len(call.positional) > len(order):
         raise CommandError(f"convert: {call.name} takes {len(order)} arguments ({', '.join(order)})")
     given = dict(zip(order, call.positional, strict=False))
@@ -139,11 +153,11 @@ def _call(text: str, node: ast.Call) -> Call:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
     if name is None or any(keyword.arg is None for keyword in node.keywords):
         raise CommandError(f"convert: expected a call such as AdamW(lr=1e-3), got {_short(text, node)}")
-    args = [*node.args]
-    if args and _is_params(args[0]):
-        args = args[1:]
-    named = {k.arg: _value(text, k.value) for k in node.keywords if k.arg != "params"}
-    return Call(name, tuple(_value(text, a) for a in args), named)  # type: ignore[arg-type]
+    bare = next((i for i, x in enumerate(node.args[:2]) if _is_params(x)), None)  # get_scheduler has it second
+    args = [x for i, x in enumerate(node.args) if i != bare]
+    variable = [k.arg for k in node.keywords if k.arg == "optimizer" and _is_params(k.value)]
+    named = {k.arg: _value(text, k.value) for k in node.keywords if k.arg not in ("params", *variable)}
+    return Call(name, tuple(_value(text, a) for a in args), named, bare is not None)  # type: ignore[arg-type]
 
 
 def _is_params(node: ast.expr) -> bool:
@@ -156,6 +170,8 @@ def _is_params(node: ast.expr) -> bool:
 def _value(text: str, node: ast.expr) -> Any:
     if isinstance(node, ast.Call):
         return _call(text, node)
+    if isinstance(node, ast.List | ast.Tuple) and any(isinstance(x, ast.Call) for x in node.elts):
+        return [_value(text, x) for x in node.elts]
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradtx
-from gradtx.cli.convert import REQUIRED, Class, Notes
+from gradtx.cli.convert import REQUIRED, Class, Notes, shown
 from gradtx.cli.failure import CommandError
 from gradtx.cli.program import Transformation
 
@@ -180,6 +180,16 @@ def _cosine(given: dict[str, Any], notes: Notes) -> Any:
     return gradtx.warmup_cosine_decay_schedule(rate, peak, warmup, warmup + steps, alpha * peak)
 
 
+def _restarts(given: dict[str, Any], notes: Notes) -> Any:
+    rate, steps, alpha = given["initial_learning_rate"], given["first_decay_steps"], given["alpha"]
+    longer, larger = given["t_mul"], given["m_mul"]
+    if not alpha or larger == 1:
+        return gradtx.repeat_schedule(gradtx.cosine_decay_schedule(rate, steps, alpha), steps, longer, larger)
+    notes.append("m_mul multiplies what is above the least rate alone, as in Keras")
+    moving = gradtx.cosine_decay_schedule(shown(rate * (1 - alpha)), steps)
+    return shown(alpha * rate) + gradtx.repeat_schedule(moving, steps, longer, larger)
+
+
 def _piecewise(given: dict[str, Any], notes: Notes) -> Any:
     boundaries, values = given["boundaries"], given["values"]
     if not all(isinstance(x, tuple | list) for x in (boundaries, values)) or len(values) != len(boundaries) + 1:
@@ -259,6 +269,11 @@ CLASSES: dict[str, Class] = {
     "PolynomialDecay": Class(_polynomial, DECAY | {"end_learning_rate": 1e-4, "power": 1.0, "cycle": False}, IGNORED),
     "CosineDecay": Class(
         _cosine, DECAY | {"alpha": 0.0, "name": None, "warmup_target": None, "warmup_steps": 0}, IGNORED
+    ),
+    "CosineDecayRestarts": Class(
+        _restarts,
+        {"initial_learning_rate": REQUIRED, "first_decay_steps": REQUIRED, "t_mul": 2.0, "m_mul": 1.0, "alpha": 0.0},
+        IGNORED,
     ),
     "PiecewiseConstantDecay": Class(_piecewise, {"boundaries": REQUIRED, "values": REQUIRED}, IGNORED),
     "ReduceLROnPlateau": Class(

@@ -1,11 +1,11 @@
-"""The optimizers and schedulers of torch, as gradtx has them."""
+"""The optimizers of torch, as gradtx has them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import gradtx
-from gradtx.cli.convert import REQUIRED, Class, Notes
+from gradtx.cli.convert import Class, Notes
 from gradtx.cli.failure import CommandError
+from gradtx.cli.from_torch_schedulers import SCHEDULERS
 from gradtx.cli.program import Transformation
 
 COUPLED = (
@@ -14,7 +14,6 @@ COUPLED = (
 )
 DECOUPLED = "weight_decay is decoupled and multiplied by the learning rate, as in torch; gradtx's own default is 1e-4"
 EPS_OUTSIDE = "eps is added outside the root, as in torch"
-STEPS = "a schedule counts updates, torch's counts calls of scheduler.step(): multiply epochs by the updates in one"
 
 
 def _with(members: list[Transformation]) -> Transformation:
@@ -160,6 +159,36 @@ def _adadelta(given: dict[str, Any], notes: Notes) -> Transformation:
     return _with([*before, optimizer])
 
 
+KELLER = (3.4445, -4.7750, 2.0315)
+
+
+def _muon(given: dict[str, Any], notes: Notes) -> Transformation:
+    scalings = {None: "keller", "original": "keller", "match_rms_adamw": "match_rms"}
+    if given["adjust_lr_fn"] not in scalings:
+        raise CommandError(f"convert: adjust_lr_fn must be one of {list(scalings)}, got {given['adjust_lr_fn']!r}")
+    row = given["ns_coefficients"]
+    if not isinstance(row, tuple | list) or len(row) != 3:
+        raise CommandError(f"convert: ns_coefficients must be three numbers, got {row!r}")
+    notes.append(DECOUPLED.replace("1e-4", "0.1"))
+    notes.append("torch takes matrices alone; here the other leaves are adamw's, with this rate unless rest=adamw(...)")
+    notes.append(
+        "matrices are [inputs, outputs] here: those of torch are turned, which changes the factor of their shape"
+    )
+    notes.append("torch's iteration is in bfloat16, here on accelerators only, unless dtype says so")
+    notes.append("eps is added to the norm here, its least value in torch: the same but for tiny gradients")
+    how = {} if tuple(row) == KELLER else {"method": (tuple(row),)}
+    return gradtx.muon(
+        given["lr"],
+        given["momentum"],
+        weight_decay=given["weight_decay"],
+        nesterov=bool(given["nesterov"]),
+        steps=given["ns_steps"],
+        eps=given["eps"],
+        scaling=scalings[given["adjust_lr_fn"]],
+        **how,
+    )
+
+
 def _rmsprop(given: dict[str, Any], notes: Notes) -> Transformation:
     notes.append(f"{EPS_OUTSIDE}; gradtx's own default is inside, and its decay 0.9")
     momentum = given["momentum"] or None
@@ -178,115 +207,8 @@ def _rmsprop(given: dict[str, Any], notes: Notes) -> Transformation:
     return _with([*_before(given, notes), optimizer])
 
 
-# --- schedulers -------------------------------------------------------------------------------------------------------
-
-
-def _scheduler(make: Callable[[float, dict[str, Any], Notes], Any]) -> Callable[[dict[str, Any], Notes], Any]:
-    """A rule that gives the optimizer in the scheduler's first argument a schedule for its learning rate."""
-
-    def rule(given: dict[str, Any], notes: Notes) -> Any:
-        optimizer = given.pop("optimizer")
-        if optimizer is not None and not isinstance(optimizer, Transformation):
-            raise CommandError(f"convert: the optimizer of a scheduler must be one, got {optimizer!r}")
-        if optimizer is None:
-            notes.append("a factor, since no optimizer was given: multiply it by the learning rate, 0.1 * schedule")
-            return make(1.0, given, notes)
-        return with_rate(optimizer, lambda rate: make(rate, given, notes))
-
-    return rule
-
-
-def with_rate(tx: Transformation, change: Callable[[float], Any]) -> Transformation:
-    """The transformation with its learning rate replaced by a function of it."""
-    if "learning_rate" in tx.arguments:
-        if isinstance(tx.learning_rate, gradtx.Schedule):
-            raise CommandError("convert: the learning rate follows a schedule already")
-        return tx.replace(learning_rate=change(tx.learning_rate))
-    if tx.factory.name == "chain":
-        *others, last = tx.transforms
-        return gradtx.chain(*others, with_rate(last, change))
-    raise CommandError(f"convert: {tx!r} has no learning rate")
-
-
-def _step(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    return gradtx.exponential_decay(rate, given["step_size"], given["gamma"], staircase=True)
-
-
-def _multi_step(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    milestones = given["milestones"]
-    if not isinstance(milestones, tuple | list):
-        raise CommandError(f"convert: milestones must be a list of steps, got {milestones!r}")
-    scales: dict[int, float] = {}
-    for milestone in milestones:
-        scales[milestone] = scales.get(milestone, 1.0) * given["gamma"]
-    return gradtx.piecewise_constant_schedule(rate, scales)
-
-
-def _exponential(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    return gradtx.exponential_decay(rate, 1, given["gamma"])
-
-
-def _cosine(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    notes.append("after T_max the value stays at eta_min; torch's rises again")
-    return gradtx.cosine_decay_schedule(rate, given["T_max"], alpha=given["eta_min"] / rate if rate else 0.0)
-
-
-def _linear(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    return gradtx.linear_schedule(rate * given["start_factor"], rate * given["end_factor"], given["total_iters"])
-
-
-def _constant(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    factor = given["factor"]
-    levels = [gradtx.constant_schedule(rate * factor), gradtx.constant_schedule(rate)]
-    return gradtx.join_schedules(levels, [given["total_iters"]])
-
-
-def _polynomial(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    notes.append(STEPS)
-    return gradtx.polynomial_schedule(rate, 0.0, given["power"], given["total_iters"])
-
-
-def _onecycle(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    if given["total_steps"] is None or given["three_phase"] or given["anneal_strategy"] != "cos":
-        raise CommandError("convert: OneCycleLR needs total_steps, two phases and the cosine to have a counterpart")
-    notes.append(STEPS)
-    notes.append("the cycle ends at step total_steps, in torch one step earlier")
-    if given["cycle_momentum"]:
-        notes.append("torch cycles the momentum too (cycle_momentum=True): give b1 or momentum a schedule of its own")
-    rest = (given["pct_start"], given["div_factor"], given["final_div_factor"])
-    return gradtx.cosine_onecycle_schedule(given["total_steps"], given["max_lr"], *rest)
-
-
-def _plateau(rate: float, given: dict[str, Any], notes: Notes) -> Any:
-    patience = given["patience"] + 1
-    notes.append(f"patience {patience} here is {given['patience']} in torch, which reduces one observation later")
-    notes.append("feed it as gradtx.observe(state, value=validation_loss), or as update(..., value=loss)")
-    if given["threshold_mode"] not in ("rel", "abs"):
-        raise CommandError(f"convert: threshold_mode must be 'rel' or 'abs', got {given['threshold_mode']!r}")
-    relative = given["threshold_mode"] == "rel"
-    if relative:
-        notes.append("the relative threshold is of the magnitude, so that negative metrics work; in torch they do not")
-    return gradtx.plateau_schedule(
-        rate,
-        given["factor"],
-        patience,
-        rtol=given["threshold"] if relative else 0.0,
-        atol=0.0 if relative else given["threshold"],
-        cooldown=given["cooldown"],
-        min_value=given["min_lr"],
-        mode=given["mode"],
-    )
-
-
 HOW = ("foreach", "fused", "capturable", "differentiable")
 ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
-LAST = {"optimizer": None}
 
 CLASSES: dict[str, Class] = {
     "SGD": Class(
@@ -321,6 +243,19 @@ CLASSES: dict[str, Class] = {
         HOW,
     ),
     "Adadelta": Class(_adadelta, {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0, "maximize": False}, HOW),
+    "Muon": Class(
+        _muon,
+        {
+            "lr": 1e-3,
+            "weight_decay": 0.1,
+            "momentum": 0.95,
+            "nesterov": True,
+            "ns_coefficients": KELLER,
+            "eps": 1e-7,
+            "ns_steps": 5,
+            "adjust_lr_fn": None,
+        },
+    ),
     "RMSprop": Class(
         _rmsprop,
         {
@@ -334,43 +269,4 @@ CLASSES: dict[str, Class] = {
         },
         HOW,
     ),
-    "StepLR": Class(_scheduler(_step), LAST | {"step_size": REQUIRED, "gamma": 0.1}, ("last_epoch",)),
-    "MultiStepLR": Class(_scheduler(_multi_step), LAST | {"milestones": REQUIRED, "gamma": 0.1}, ("last_epoch",)),
-    "ExponentialLR": Class(_scheduler(_exponential), LAST | {"gamma": REQUIRED}, ("last_epoch",)),
-    "CosineAnnealingLR": Class(_scheduler(_cosine), LAST | {"T_max": REQUIRED, "eta_min": 0.0}, ("last_epoch",)),
-    "LinearLR": Class(
-        _scheduler(_linear), LAST | {"start_factor": 1 / 3, "end_factor": 1.0, "total_iters": 5}, ("last_epoch",)
-    ),
-    "ConstantLR": Class(_scheduler(_constant), LAST | {"factor": 1 / 3, "total_iters": 5}, ("last_epoch",)),
-    "PolynomialLR": Class(_scheduler(_polynomial), LAST | {"total_iters": 5, "power": 1.0}, ("last_epoch",)),
-    "OneCycleLR": Class(
-        _scheduler(_onecycle),
-        LAST
-        | {
-            "max_lr": REQUIRED,
-            "total_steps": None,
-            "pct_start": 0.3,
-            "anneal_strategy": "cos",
-            "cycle_momentum": True,
-            "div_factor": 25.0,
-            "final_div_factor": 1e4,
-            "three_phase": False,
-        },
-        ("last_epoch", "epochs", "steps_per_epoch", "base_momentum", "max_momentum"),
-    ),
-    "ReduceLROnPlateau": Class(
-        _scheduler(_plateau),
-        LAST
-        | {
-            "mode": "min",
-            "factor": 0.1,
-            "patience": 10,
-            "threshold": 1e-4,
-            "threshold_mode": "rel",
-            "cooldown": 0,
-            "min_lr": 0.0,
-            "eps": 1e-8,
-        },
-        ("verbose",),
-    ),
-}
+} | SCHEDULERS

@@ -88,7 +88,7 @@ def repeat_schedule(
       - Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2016, arXiv:1608.03983
       - Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, arXiv:1506.01186
     """
-    member = _member(cycle, "repeat_schedule")
+    member = _member(cycle, "repeat_schedule", label="cycle to be ")
     alike = isinstance(period_factor, int | float) and period_factor == 1
     whole_period = _whole(period)
 
@@ -116,21 +116,24 @@ def _cycle_of(n: Any, length: Any, growth: Any) -> Any:
 
 
 def _begin(k: Any, length: Any, growth: Any) -> Any:
-    """The step at which a cycle begins: exact if length and growth are whole."""
+    """The step at which a cycle begins."""
     rate = jnp.log(growth)
-    begin = length * k * _mean_exp(k * rate) / _mean_exp(rate)
-    return _whole_of_whole(begin, (length == jnp.round(length)) & (growth == jnp.round(growth)))
+    return _snapped(length * k * _mean_exp(k * rate) / _mean_exp(rate))
 
 
 def _power(base: Any, k: Any) -> Any:
-    """A power with a whole exponent: exact if the base is whole."""
-    return _whole_of_whole(jnp.exp(k * jnp.log(base)), base == jnp.round(base))
+    """A power with a whole exponent."""
+    return _snapped(jnp.exp(k * jnp.log(base)))
 
 
-def _whole_of_whole(x: Any, whole: Any) -> Any:
-    """A number without its rounding error where it is known to be whole; its derivatives are those of the number."""
+def _snapped(x: Any) -> Any:
+    """A number, or the whole one that rounding alone keeps it from; its derivatives are those of the number.
+
+    Without it, a cycle of 4 and 6 steps would end a step late where their sum comes out as 10.000001.
+    """
     x = jnp.minimum(x, 2.0**40)  # no infinity, whose difference from itself would be NaN
-    return x + jax.lax.stop_gradient(jnp.where(whole, jnp.round(x) - x, 0))
+    missed = jnp.round(x) - x
+    return x + jax.lax.stop_gradient(jnp.where(jnp.abs(missed) <= 32 * jnp.finfo(x.dtype).eps * x, missed, 0))
 
 
 def _mean_exp(x: Any) -> Any:
@@ -155,15 +158,16 @@ def _members(schedules: Any) -> list[Schedule]:
     return [_member(member, "join_schedules", f"[{i}]") for i, member in enumerate(schedules)]
 
 
-def _member(member: Any, whole: str, at: str = "") -> Schedule:
+def _member(member: Any, whole: str, at: str = "", label: str = "") -> Schedule:
     """A function of the step as a schedule; an error if it is anything else, or observes."""
     if not callable(member):
         hint = f"use constant_schedule({member!r})" if isinstance(member, int | float) else ""
-        raise ArgumentTypeError("a schedule or a function of the step", got=repr(member), at=at, hint=hint)
+        raise ArgumentTypeError(f"{label}a schedule or a function of the step", got=repr(member), at=at, hint=hint)
     made = as_schedule(member)
     if made.stateful:
         hint = f"multiply instead: {whole}(...) * plateau_schedule(1.0, ...)"
-        raise ArgumentTypeError("schedules of the step alone", got=repr(member), at=at, hint=hint)
+        expected = f"{label}a schedule of the step alone" if label else "schedules of the step alone"
+        raise ArgumentTypeError(expected, got=repr(member), at=at, hint=hint)
     return made
 
 

@@ -10,6 +10,8 @@ import pytest
 import gradtx
 from gradtx.cli.convert import Library, converted
 from gradtx.cli.failure import CommandError
+from tests.optimizers.matrix.references import KELLER
+from tests.trajectories import x64
 
 STEPS = 30
 START = np.array([1.0, -2.0, 0.5])
@@ -217,6 +219,58 @@ def test_torch_asgd_averages(t0):
     assert any("asgd_params" in note for note in notes)
 
 
+def torch_muon(lr=1e-3, wd=0.1, momentum=0.95, nesterov=True, row=KELLER[0], eps=1e-7, steps=5, like_adamw=False):
+    """As torch writes it, in float64 and with its matrices, [outputs, inputs]."""
+
+    def rule(p, g, memory):
+        memory["b"] = momentum * memory.get("b", 0) + (1 - momentum) * g
+        x = (1 - momentum) * g + momentum * memory["b"] if nesterov else memory["b"]
+        x = x / max(np.linalg.norm(x), eps)
+        for _ in range(steps):
+            gram = x @ x.T
+            x = row[0] * x + (row[1] * gram + row[2] * gram @ gram) @ x
+        outputs, inputs = p.shape
+        factor = 0.2 * max(p.shape) ** 0.5 if like_adamw else max(1, outputs / inputs) ** 0.5
+        return p - lr * wd * p - lr * factor * x
+
+    return rule
+
+
+MUON = {
+    "Muon()": torch_muon(),
+    "Muon(lr=0.1, momentum=0.8, ns_steps=3, weight_decay=0.0)": torch_muon(0.1, 0.0, 0.8, steps=3),
+    "Muon(0.1, nesterov=False, adjust_lr_fn='match_rms_adamw')": torch_muon(0.1, nesterov=False, like_adamw=True),
+    "Muon(0.1, ns_coefficients=(2, -1.5, 0.5), eps=1e-3, adjust_lr_fn='original')": torch_muon(
+        0.1, row=(2, -1.5, 0.5), eps=1e-3
+    ),
+}
+
+
+@pytest.mark.parametrize("text", MUON)
+def test_torch_muon(text):
+    tx, notes = converted(Library.TORCH, text)
+    assert gradtx.parse(repr(tx)) == tx
+    random = np.random.default_rng(0)
+    with x64():
+        p, memory, rule = random.normal(size=(4, 3)), {}, MUON[text]
+        params = {"kernel": jnp.asarray(p.T)}
+        state = tx.init(params)
+        for g in random.normal(size=(10, 4, 3)):
+            p = rule(p, g, memory)
+            updates, state = tx.update({"kernel": jnp.asarray(g.T)}, state, params)
+            params = gradtx.apply_updates(params, updates)
+            np.testing.assert_allclose(params["kernel"].T, p, atol=1e-4 if "1e-3" in text else 1e-6)
+    assert sum("bfloat16" in note or "tiny gradients" in note for note in notes) == 2
+
+
+def test_torch_muon_is_what_was_recorded():
+    """Of torch's own run, in float64, `tests/test_recorded.py` has the numbers."""
+    assert converted(Library.TORCH, "Muon(params, lr=0.1)")[0] == gradtx.muon(0.1, scaling="keller")
+    assert converted(Library.TORCH, "Muon(lr=0.1, nesterov=False, adjust_lr_fn='match_rms_adamw')")[0] == gradtx.muon(
+        0.1, nesterov=False
+    )
+
+
 def test_torch_radam_says_that_it_differs():
     _, notes = converted(Library.TORCH, "RAdam()")
     assert any("eps is added after" in note for note in notes)
@@ -275,8 +329,44 @@ def test_a_scheduler_without_an_optimizer_is_a_factor():
     value, notes = converted(Library.TORCH, "torch.optim.lr_scheduler.StepLR(optimizer, step_size=30, gamma=0.5)")
     assert value == gradtx.exponential_decay(1.0, 30, 0.5, staircase=True)
     assert any("multiply it by the learning rate" in note for note in notes)
-    value, _ = converted(Library.TORCH, "OneCycleLR(SGD(lr=0.1, weight_decay=0.1), max_lr=1.0, total_steps=100)")
-    assert value.transforms[1].learning_rate == gradtx.cosine_onecycle_schedule(100, 1.0)
+    value, _ = converted(Library.TORCH, "OneCycleLR(SGD(lr=0.1, weight_decay=0.1), max_lr=1.0, total_steps=21)")
+    assert value.transforms[1].learning_rate == gradtx.piecewise_interpolate_schedule(
+        "cosine", 0.04, {5.3: 25.0, 20: 1 / 250_000}
+    )
+    for text in ("StepLR(optimizer, 30, 0.5)", "StepLR(optimizer=opt, step_size=30, gamma=0.5)"):
+        assert converted(Library.TORCH, text)[0] == gradtx.exponential_decay(1.0, 30, 0.5, staircase=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("'linear', optimizer, 5, 20", "get_linear_schedule_with_warmup(optimizer, 5, 20)"),
+        (
+            "'cosine', optimizer=optimizer, num_warmup_steps=5, num_training_steps=20",
+            "get_cosine_schedule_with_warmup(o, 5, 20)",
+        ),
+        ("'constant'", "get_constant_schedule(optimizer)"),
+        ("'inverse_sqrt', SGD(lr=0.1), num_warmup_steps=5", "get_inverse_sqrt_schedule(SGD(lr=0.1), 5)"),
+        ("'reduce_lr_on_plateau', optimizer", "ReduceLROnPlateau(optimizer)"),
+        (
+            "'cosine_with_min_lr', optimizer, 5, 20, scheduler_specific_kwargs={'min_lr_rate': 0.1}",
+            "get_cosine_with_min_lr_schedule_with_warmup(optimizer, 5, 20, min_lr_rate=0.1)",
+        ),
+    ],
+)
+def test_a_scheduler_of_transformers_by_name(text, same):
+    assert converted(Library.TORCH, f"get_scheduler({text})") == converted(Library.TORCH, same)
+
+
+def test_schedulers_in_a_scheduler_take_the_rate_of_its_optimizer():
+    text = "ChainedScheduler([StepLR(optimizer, 3, 0.5), CosineAnnealingLR(optimizer, 6)])"
+    made, _ = converted(Library.TORCH, text)
+    expected = [0.5 ** (n // 3) * (0.5 + 0.5 * np.cos(np.pi * n / 6)) for n in range(7)]
+    np.testing.assert_allclose(made.sample(7), expected, atol=1e-6)
+    text = "SequentialLR(AdamW(lr=0.1), [ConstantLR(o, 0.5, 2), CosineAnnealingLR(o, T_max=4, eta_min=0.01)], [2])"
+    rate = converted(Library.TORCH, text)[0].learning_rate
+    falling = [0.01 + 0.09 * (0.5 + 0.5 * np.cos(np.pi * n / 4)) for n in range(5)]
+    np.testing.assert_allclose(rate.sample(7), [0.05, 0.05, *falling], rtol=1e-5)
 
 
 # --- Keras ------------------------------------------------------------------------------------------------------------
@@ -432,6 +522,8 @@ def test_the_text_comes_first_and_the_differences_as_comments(command):
 
 BAD = {
     ("torch", "AdmW(lr=1e-3)"): "gradtx: convert: AdmW has no counterpart; did you mean AdamW",
+    ("torch", "Muon(adjust_lr_fn='adam')"): "gradtx: convert: adjust_lr_fn must be one of [None, 'original'",
+    ("torch", "Muon(ns_coefficients=(1, 2))"): "gradtx: convert: ns_coefficients must be three numbers, got (1, 2)",
     ("torch", "LBFGS()"): "gradtx: convert: LBFGS has no counterpart; ",
     ("torch", "Adam(learning_rate=1)"): "gradtx: convert: Adam has no argument 'learning_rate'; ",
     ("torch", "Adam(1e-3, lr=1e-3)"): "gradtx: convert: Adam got 'lr' twice",
@@ -446,6 +538,27 @@ BAD = {
     ("torch", "StepLR(SGD())"): "gradtx: convert: StepLR needs step_size",
     ("torch", "StepLR(3, 4)"): "gradtx: convert: the optimizer of a scheduler must be one, got 3",
     ("torch", "StepLR(StepLR(SGD(), 3), 3)"): "gradtx: convert: the learning rate follows a schedule already",
+    ("torch", "OneCycleLR(max_lr=0.1)"): "gradtx: convert: OneCycleLR needs total_steps, or epochs and steps_per_epoch",
+    (
+        "torch",
+        "OneCycleLR(o, 0.1, 9, anneal_strategy='x')",
+    ): "gradtx: convert: anneal_strategy must be 'cos' or 'linear'",
+    ("torch", "CyclicLR(o, 0.1, 0.2, mode='x')"): "gradtx: convert: mode must be 'triangular', 'triangular2' or 'exp_",
+    (
+        "torch",
+        "SequentialLR(o, [1], [2])",
+    ): "gradtx: convert: a scheduler of schedulers needs them written out: [",
+    (
+        "torch",
+        "ChainedScheduler([CosineAnnealingLR(o, 9, eta_min=1.0)])",
+    ): "gradtx: convert: CosineAnnealingLR in a Chai",
+    ("torch", "ChainedScheduler([OneCycleLR(o, 0.1, 9)])"): "gradtx: convert: OneCycleLR in a ChainedScheduler is no",
+    ("torch", "get_scheduler('greedy', o)"): "gradtx: convert: the name 'greedy' has no counterpart; known are linear",
+    ("torch", "get_wsd_schedule(o, 5, 5)"): "gradtx: convert: get_wsd_schedule needs num_stable_steps or num_train",
+    (
+        "torch",
+        "get_wsd_schedule(o, 5, 5, 20, warmup_type='cosine')",
+    ): "gradtx: convert: get_wsd_schedule has a counterp",
     ("torch", "ReduceLROnPlateau(SGD(), patience='x')"): "gradtx: convert: ReduceLROnPlateau got an argument of the wr",
     ("torch", "SGD(nesterov=True)"): "gradtx: convert: SGD: Nesterov momentum requires a momentum and zero dampening",
     ("torch", "SGD(1, 2, 3, 4, 5, 6, 7)"): "gradtx: convert: SGD takes 6 arguments (lr, momentum",

@@ -1,6 +1,7 @@
 """Records what torch and Keras do, in float64, for tests of gradtx to compare with: ``torch.json`` and ``keras.json``.
 
-It needs both, so run it where they are installed (``pip install torch keras jax``), in this folder:
+It needs both, and transformers for its schedules, so run it where they are installed (``pip install torch keras jax
+transformers``), in this folder:
 
     KERAS_BACKEND=jax python make_trajectories.py
 """
@@ -15,6 +16,8 @@ import jax
 import keras
 import numpy as np
 import torch
+import transformers
+from transformers import optimization
 
 STEPS, EPOCHS = 25, 16
 START = [4.0, 3.0, -0.5]
@@ -60,8 +63,34 @@ TORCH_SCHEDULES = [
     "PolynomialLR(total_iters=20, power=2.0)",
     "CosineAnnealingLR(T_max=24)",
     "CosineAnnealingLR(T_max=24, eta_min=0.01)",
+    "CosineAnnealingWarmRestarts(T_0=6, eta_min=0.01)",
+    "CosineAnnealingWarmRestarts(T_0=3, T_mult=2)",
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=4)",
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=2, step_size_down=6, mode='triangular2')",
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=4, mode='exp_range', gamma=0.9)",
     "OneCycleLR(max_lr=0.1, total_steps=25)",
+    "OneCycleLR(max_lr=0.1, total_steps=25, pct_start=0.4)",
+    "OneCycleLR(max_lr=0.1, total_steps=25, anneal_strategy='linear', three_phase=True)",
+    "SequentialLR(schedulers=[LinearLR(optimizer, 0.5, 1.0, 5), CosineAnnealingLR(optimizer, 20)], milestones=[5])",
+    "ChainedScheduler(schedulers=[ConstantLR(optimizer, 0.5, 4), ExponentialLR(optimizer, 0.9)])",
 ]
+
+TRANSFORMERS = [
+    "get_constant_schedule()",
+    "get_constant_schedule_with_warmup(num_warmup_steps=5)",
+    "get_linear_schedule_with_warmup(num_warmup_steps=5, num_training_steps=20)",
+    "get_cosine_schedule_with_warmup(num_warmup_steps=5, num_training_steps=25)",
+    "get_cosine_schedule_with_warmup(num_warmup_steps=5, num_training_steps=25, num_cycles=2.5)",
+    "get_cosine_with_hard_restarts_schedule_with_warmup(num_warmup_steps=5, num_training_steps=20, num_cycles=2)",
+    "get_polynomial_decay_schedule_with_warmup(num_warmup_steps=5, num_training_steps=20, lr_end=0.01, power=2.0)",
+    "get_inverse_sqrt_schedule(num_warmup_steps=5)",
+    "get_inverse_sqrt_schedule(num_warmup_steps=5, timescale=20)",
+    "get_cosine_with_min_lr_schedule_with_warmup(num_warmup_steps=5, num_training_steps=25, min_lr=0.01)",
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate(num_warmup_steps=5, num_training_steps=25, min_lr_rate=0.1)",
+    "get_wsd_schedule(num_warmup_steps=5, num_decay_steps=8, num_training_steps=20, min_lr_ratio=0.1)",
+    "get_wsd_schedule(num_warmup_steps=5, num_decay_steps=8, num_stable_steps=7, decay_type='1-sqrt')",
+]
+"""Functions of transformers that make a scheduler of torch."""
 
 TORCH_PLATEAUS = [
     "ReduceLROnPlateau(patience=2)",
@@ -98,6 +127,7 @@ KERAS_SCHEDULES = [
     "CosineDecay(0.1, decay_steps=20, alpha=0.1)",
     "CosineDecay(0.0, decay_steps=20, warmup_target=0.1, warmup_steps=5)",
     "CosineDecayRestarts(0.1, first_decay_steps=10)",
+    "CosineDecayRestarts(0.1, first_decay_steps=4, t_mul=1.5, m_mul=0.5, alpha=0.1)",
 ]
 
 KERAS_PLATEAUS = [
@@ -126,7 +156,8 @@ def torch_trajectory(text: str) -> list[list[float]]:
 def torch_rates(text: str, losses: list[float] | None = None) -> list[float]:
     """The rate at each step, or after each loss."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    scheduler, rates = call(text, torch.optim.lr_scheduler, optimizer=optimizer), []
+    space = type("space", (), {**vars(optimization), **vars(torch.optim.lr_scheduler), "optimizer": optimizer})
+    scheduler, rates = call(text, space, optimizer=optimizer), []
     for loss in losses or [None] * STEPS:
         rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
@@ -179,10 +210,10 @@ if __name__ == "__main__":
     keras.config.set_floatx("float64")
     write(
         "torch",
-        torch.__version__,
+        f"{torch.__version__}, transformers {transformers.__version__}",
         {
             "optimizers": {text: torch_trajectory(text) for text in TORCH},
-            "schedules": {text: torch_rates(text) for text in TORCH_SCHEDULES},
+            "schedules": {text: torch_rates(text) for text in TORCH_SCHEDULES + TRANSFORMERS},
             "plateaus": {text: torch_rates(text, LOSSES) for text in TORCH_PLATEAUS},
         },
     )
