@@ -96,6 +96,44 @@ OTHER: dict[str, tuple[str, str]] = {
 }
 """By Optax's name: the name here, and what is different about it."""
 
+HEAD = """
+MultiSteps adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan adaptive_grad_clip
+add_decayed_weights add_noise amsgrad apply_every apply_if_finite apply_updates centralize chain clip
+clip_by_block_rms clip_by_global_norm conditionally_mask conditionally_transform ema flatten freeze fromage identity
+incremental_update keep_params_nonnegative lamb lars lbfgs lion lookahead masked measure_with_ema microbatch monitor
+multi_transform nadam nadamw named_chain noisy_sgd normalize_by_update_norm novograd optimistic_adam
+optimistic_adam_v2 optimistic_gradient_descent partition per_example_global_norm_clip per_example_layer_norm_clip
+periodic_update polyak_sgd radam rmsprop rprop scale scale_by_adadelta scale_by_adam scale_by_adamax scale_by_adan
+scale_by_amsgrad scale_by_backtracking_linesearch scale_by_belief scale_by_distance_over_gradients
+scale_by_factored_rms scale_by_lbfgs scale_by_learning_rate scale_by_lion scale_by_novograd
+scale_by_optimistic_gradient scale_by_param_block_norm scale_by_param_block_rms scale_by_polyak scale_by_radam
+scale_by_rms scale_by_rprop scale_by_rss scale_by_schedule scale_by_sign scale_by_sm3 scale_by_stddev
+scale_by_trust_ratio scale_by_yogi scale_by_zoom_linesearch selective_transform set_to_zero sgd sign_sgd signum
+skip_large_updates skip_not_finite sm3 snapshot stateless stateless_with_tree_map trace value_and_grad_from_state
+with_extra_args_support yogi zero_nans contrib.acprop contrib.ademamix contrib.adopt contrib.cocob
+contrib.dadapt_adamw contrib.differentially_private_aggregate contrib.dog contrib.dowg contrib.dpsgd contrib.galore
+contrib.hutchinson_estimator_diag_hessian contrib.madgrad contrib.mechanize contrib.momo contrib.momo_adam
+contrib.muon contrib.normalize contrib.prodigy contrib.reduce_on_plateau contrib.sam contrib.scale_by_acprop
+contrib.scale_by_ademamix contrib.scale_by_adopt contrib.scale_by_cocob contrib.scale_by_galore
+contrib.scale_by_madgrad contrib.scale_by_muon contrib.scale_by_simplified_ademamix contrib.schedule_free
+contrib.schedule_free_adamw contrib.schedule_free_eval_params contrib.schedule_free_sgd contrib.simplified_ademamix
+contrib.sophia contrib.split_real_and_imaginary
+""".split()  # noqa: SIM905
+"""The names of a development version of Optax (0.2.9, August 2026) that transform gradients, or help to."""
+
+FUNCTIONS = {
+    "apply_updates",
+    "build_step",
+    "incremental_update",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
+    "periodic_update",
+    "schedule_free_eval_params",
+    "skip_not_finite",
+    "value_and_grad_from_state",
+}
+"""Those of gradtx's counterparts that are functions and make no transformation."""
+
 INTERNAL = {"init_empty_state", "optimistic_adam_v2", "value_and_grad_from_state"}
 """Not transformations, and aliases."""
 

@@ -1,5 +1,6 @@
 """The page for those who come from Optax names each of its optimizers and transformations, and says the truth."""
 
+import operator
 import re
 from typing import Any
 
@@ -10,7 +11,8 @@ import optax
 import pytest
 
 import gradtx
-from tests.optax_names import BETWEEN, OTHER, PAGE, VERSION, lists, optaxs
+import gradtx.optax
+from tests.optax_names import BETWEEN, FUNCTIONS, HEAD, INTERNAL, OTHER, PAGE, VERSION, lists, optaxs
 
 
 def page() -> str:
@@ -41,6 +43,21 @@ def test_other_names_are_there() -> None:
     assert optax.__version__ != VERSION or set(OTHER) <= named
     for ours, _ in OTHER.values():
         assert hasattr(gradtx.tree, ours.removeprefix("tree.")) if ours.startswith("tree.") else hasattr(gradtx, ours)
+
+
+@pytest.mark.parametrize("name", HEAD)
+def test_a_name_of_optaxs_next_version_has_a_counterpart(name: str) -> None:
+    """A transformation of that name, a documented one of another, or a function; and one in `gradtx.optax`."""
+    here = OTHER[name][0] if name in OTHER else name.removeprefix("contrib.")
+    assert hasattr(gradtx, here)
+    assert (gradtx.aliases().get(here, here) in gradtx.registry()) is (here not in FUNCTIONS)
+    assert callable(operator.attrgetter(name)(gradtx.optax))
+
+
+@pytest.mark.skipif(optax.__version__ != VERSION, reason="the list was compared with this version of Optax")
+def test_its_next_version_has_what_this_one_has() -> None:
+    schedules = {*optaxs()["Schedules"]}
+    assert {name for part in optaxs().values() for name in part} - schedules == {*HEAD} - INTERNAL
 
 
 REPLACED: dict[str, tuple[Any, Any]] = {
