@@ -4,104 +4,54 @@ import pytest
 
 import gradtx
 from gradtx.cli import entrants
+from gradtx.cli.entrants import Schedules
 from gradtx.cli.failure import CommandError
-from gradtx.cli.race import group
+from gradtx.cli.race import Entrant, group
 
 ELSEWHERE = {
     **dict.fromkeys(
-        [
-            "acprop",
-            "adabound",
-            "adafactor",
-            "adam_mini",
-            "adamax",
-            "adamaxw",
-            "adamod",
-            "adamuon",
-            "adamp",
-            "adan",
-            "ademamix",
-            "adopt",
-            "aggmo",
-            "amsbound",
-            "apollo",
-            "apollo_mini",
-            "asgd",
-            "came",
-            "diffgrad",
-            "fromage",
-            "galore",
-            "lamb",
-            "laprop",
-            "lars",
-            "madgrad",
-            "mars",
-            "mars_lion",
-            "muon",
-            "normuon",
-            "noisy_sgd",
-            "novograd",
-            "qhadam",
-            "qhm",
-            "rprop",
-            "schedule_free_adamw",
-            "schedule_free_radam",
-            "schedule_free_sgd",
-            "scion",
-            "sgdp",
-            "sgdw",
-            "sign_sgd",
-            "signum",
-            "simplified_ademamix",
-            "sm3",
-            "soap",
-            "stable_adamw",
-            "tiger",
-        ],
+        [],
         "no rate has been searched for it on the digits yet",
     ),
     "dpsgd": "it takes the gradient of each example, which the race does not compute",
     "lbfgs": "it is for functions that stay the same from step to step, and its steps cost several of the others'",
-    "optimistic_adam": "it is for games",
-    "optimistic_gradient_descent": "it is for games",
-    **dict.fromkeys(
-        [
-            "cocob",
-            "dadapt_adagrad",
-            "dadapt_adamw",
-            "dadapt_adan",
-            "dadapt_lion",
-            "dadapt_sgd",
-            "dog",
-            "dowg",
-            "kt",
-            "prodigy",
-        ],
-        "it finds its learning rate by itself",
-    ),
-    "momo": "its largest learning rate is not the one it takes",
-    "momo_adam": "its largest learning rate is not the one it takes",
-    "polyak_sgd": "it has no learning rate to be given or scheduled",
-    "sophia": "its steps cost several of the others'",
 }
-"""Optimizers that do not take part by default, with the reason."""
+"""Optimizers that do not take part, with the reason. ``python -m benchmarks.rates`` searches a rate for `DIGITS`."""
+
+UNSCHEDULED = {"kt", "schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"}
+"""Optimizers that are meant for a rate that stays."""
 
 
-def test_digits_pair_every_optimizer_with_its_decay():
+def of_everyone(schedules: Schedules = Schedules.BOTH) -> list[Entrant]:
+    return entrants.of_digits(600, everyone=True, schedules=schedules)
+
+
+def test_every_registered_optimizer_takes_part_or_has_a_reason():
+    registered = {name for name, f in gradtx.registry().items() if f.kind == "optimizer" and "." not in name}
+    assert {e.tx.factory.name for e in of_everyone()} == registered - set(ELSEWHERE)
+    assert set(ELSEWHERE) <= registered
+
+
+def test_a_falling_rate_shares_the_program_of_the_constant_one():
+    for pair in group(of_everyone()):
+        label = pair[0].label
+        assert [e.schedule for e in pair] == (["constant"] if label in UNSCHEDULED else ["constant", "cosine"]), label
+    for e in of_everyone():
+        rate = next((p for n, p in e.tx.arguments.items() if n in ("learning_rate", "max_learning_rate")), None)
+        if rate is not None:
+            first = float(e.rate or 1)
+            assert rate(0) == pytest.approx(first)
+            assert rate(600) == pytest.approx(first if e.schedule == "constant" else 0, abs=1e-6)
+
+
+def test_who_takes_part_by_default():
     field = entrants.of_digits(600)
-    assert len(field) == 30
-    assert {e.tx.factory.name for e in field} == {
-        name for name, factory in gradtx.registry().items() if factory.kind == "optimizer" and "." not in name
-    } - set(ELSEWHERE)
-    assert set(ELSEWHERE) <= set(gradtx.registry())
-    pairs = group(field)
-    assert all([e.schedule for e in pair] == ["constant", "cosine"] for pair in pairs)
-    assert len(pairs) == 15
-    for constant, falling in pairs:
-        rate = float(constant.rate)
-        assert constant.tx.learning_rate(0) == constant.tx.learning_rate(600) == pytest.approx(rate)
-        assert falling.tx.learning_rate(0) == pytest.approx(rate)
-        assert falling.tx.learning_rate(600) == pytest.approx(0, abs=1e-6)
+    assert [e.label for e in field] == ["momentum", "adamw", "lion", "muon", "schedule_free_adamw"]
+    assert [e.schedule for e in field] == ["cosine"] * 4 + ["constant"]
+    assert {e.schedule for e in of_everyone(Schedules.CONSTANT)} == {"constant"}
+    falling = of_everyone(Schedules.COSINE)
+    assert {e.label for e in falling if e.schedule == "constant"} == UNSCHEDULED
+    assert len({e.label for e in falling}) == len(falling) == len(entrants.DIGITS)
 
 
 def test_airfoil_follows_the_textbook():

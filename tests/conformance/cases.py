@@ -41,6 +41,8 @@ ARGUMENTS: dict[str, Any] = {
     "init": gradtx.adam(0.1).init,
     "update": gradtx.adam(0.1).update,
     "value": 0.5,
+    "direction": gradtx.adam(0.1),
+    "magnitude": gradtx.sgd(0.1, momentum=0.9),
     "init_value": 1.0,
     "end_value": 0.1,
     "peak_value": 2.0,
@@ -86,9 +88,13 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "shampoo": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "soap": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "normuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "scion": {"learning_rate": 0.1, "radius": 1.0, "matrices": {"*kernel": "in out", "*": False}},
+    "dion": {"learning_rate": 0.1, "rank": 2, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "scale_by_dion": {"rank": 2},
+    "qk_clip": {"exponents": {"*kernel": 0.5}, "head_axis": -1},
     "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
@@ -156,6 +162,9 @@ VARIANTS: dict[str, Any] = {
     "nadam+growing": gradtx.nadam(0.1, momentum_decay=1.0),
     "scale_by_apollo+svd": gradtx.scale_by_apollo(2, 3, proj="svd", max_growth=None),
     "scale_by_galore+rotated": gradtx.scale_by_galore(2, 3, proj_type="std", rotate_moments=True),
+    "scale_by_shampoo+newton": gradtx.scale_by_shampoo(
+        None, 0.01, method="newton", precondition_frequency=2, start_preconditioning_step=2, block_size=3, axes="sum"
+    ),
     "scale_by_soap+skip": gradtx.scale_by_soap(
         precondition_frequency=2, sides="shorter", first_step="skip", stagger=True, shampoo_beta=0.9
     ),
@@ -211,12 +220,14 @@ EXAMPLES = ("differentially_private_aggregate", "dpsgd")
 
 OF_MATRICES = (
     "normalize_neurons",
+    "scale_by_dion",
     "orthogonalize_updates",
     "scale_by_adamuon",
     "scale_by_apollo",
     "scale_by_galore",
     "scale_by_muon",
     "scale_by_normuon",
+    "scale_by_shampoo",
     "scale_by_shape",
     "scale_by_soap",
     "scale_to_rms",
@@ -322,6 +333,7 @@ def extras(params: Any, grads: Any, index: Any) -> dict[str, Any]:
         "grad_fn": grad_fn,
         "value_and_grad_fn": lambda q: (value_fn(q), grad_fn(q)),
         "key": jax.random.key(index),
+        "max_logits": 100.0 * (1 + 0.1 * jnp.cos(jnp.asarray([index], jnp.float32))),
     }
 
 

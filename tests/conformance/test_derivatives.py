@@ -61,7 +61,17 @@ SEARCHED = dict.fromkeys(
 
 
 CONSTANT_BASES = dict.fromkeys(
-    ("scale_by_apollo+svd", "galore", "scale_by_galore", "scale_by_galore+rotated", "scale_by_soap", "scale_by_soap+skip", "soap"),
+    (
+        "scale_by_apollo+svd",
+        "dion",
+        "galore",
+        "scale_by_dion",
+        "scale_by_galore",
+        "scale_by_galore+rotated",
+        "scale_by_soap",
+        "scale_by_soap+skip",
+        "soap",
+    ),
     "the basis that it makes of gradients is a constant to derivatives: where singular values meet it has none",
 )
 GROWING = {

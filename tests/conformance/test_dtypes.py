@@ -28,6 +28,7 @@ MOVES_WITHOUT_GRADIENT = {
     "dpsgd": "noise",
     "noisy_sgd": "noise",
     "fromage": "it shrinks the params in every step",
+    "qk_clip": "its purpose is to shrink the params",
     "scion+constrained": "its ball draws to the origin",
     "hutchinson_diagonal": "the curvature is not zero",
     "keep_params_in": "its purpose is to bring params inside",

@@ -110,6 +110,7 @@ NO_DESCENT = {
     "keep_params_nonnegative": "its steps are those of the gradient, unscaled",
     "keep_params_on_simplex": "its steps are those of the gradient, unscaled, and the minimum is outside",
     "keep_params_unit_norm": "its steps are those of the gradient, unscaled, and the minimum is outside",
+    "qk_clip": "its steps are those of the gradient, unscaled",
     "scale_by_dadapt_lion": "a twentieth of its steps is no way to the target, whatever their length: see dadapt_lion",
     "selective_transform": "the only leaf is one that it freezes",
     "scale_by_kt": "like kt",

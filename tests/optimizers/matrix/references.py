@@ -228,3 +228,38 @@ class Dion:
         self.m = b - (1 - self.beta) * p @ r.conj().T
         self.q = r / np.linalg.norm(r, axis=0)
         return (p @ self.q.conj().T).conj().T
+
+
+def inverse_power(a: Any, power: float, eps: float, relative: bool = True) -> Any:
+    """A power of a symmetric matrix, by its eigenvalues."""
+    values, vectors = np.linalg.eigh(a)
+    values = np.maximum(values, 0)
+    return (vectors * (values + eps * (values[-1] if relative else 1)) ** power) @ vectors.conj().T
+
+
+class Shampoo:
+    """Gupta et al. 2018, with moving averages or sums; `caspr` by its three terms."""
+
+    def __init__(
+        self, b2: float | None = 0.999, eps: float = 1e-6, relative: bool = True, root: int = 4, every: int = 10,
+        start: int = 0, correct: bool = True, caspr: bool = False,
+    ) -> None:  # fmt: skip
+        self.b2, self.eps, self.relative, self.root, self.every = b2, eps, relative, root, every
+        self.start, self.correct, self.caspr = start, correct, caspr
+        self.t, self.gram, self.scaled = 0, [0.0, 0.0], None
+
+    def __call__(self, g: Any) -> Any:
+        new = g @ g.conj().T, g.conj().T @ g
+        kept, added = (1.0, 1.0) if self.b2 is None else (self.b2, 1 - self.b2)
+        self.gram = [kept * a + added * b for a, b in zip(self.gram, new, strict=True)]
+        if self.t >= self.start and (self.t - self.start) % self.every == 0:
+            weight = 1 - self.b2 ** (self.t + 1) if self.correct and self.b2 is not None else 1
+            self.scaled = [gram / weight for gram in self.gram]
+        self.t += 1
+        if self.scaled is None:
+            return g
+        (half_left, left), (half_right, right) = (
+            [inverse_power(a, -k / self.root, self.eps, self.relative) for k in (2, 1)] for a in self.scaled
+        )
+        product = left @ g @ right
+        return (half_left @ g + 2 * product + g @ half_right) / 4 if self.caspr else product
