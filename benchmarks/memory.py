@@ -29,6 +29,13 @@ SHAPE, LEAVES = (1024, 1024), 4
 DTYPES = ("float32", "bfloat16")
 Row = dict[str, Any]
 
+MORE: dict[str, Callable[[Any], Any]] = {
+    "adam_mini, a block a column": lambda m: m.adam_mini(0.1, {"*": 1}) if hasattr(m, "adam_mini") else None,
+    "adafactor, momentum": lambda m: m.adafactor(0.1, momentum=0.9),
+    "sm3, no momentum": lambda m: m.sm3(0.1, 0.0 if m is optax else None),
+}
+"""What people choose for its memory, and is not among the optimizers at their defaults."""
+
 
 def measure(make: Callable[[Any], Any], dtype: str, shape: tuple[int, ...] = SHAPE) -> Row | None:
     """State and peak of both libraries; nothing for a transformation that asks for more than a gradient."""
@@ -91,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     rich.print(report.describe(report.machine()))
     results: dict[str, dict[str, Row]] = {}
     for dtype in DTYPES:
-        measured = {name: measure(make, dtype) for name, make in (optimizers() | CHAINS).items()}
+        measured = {name: measure(make, dtype) for name, make in (optimizers() | CHAINS | MORE).items()}
         results[dtype] = {name: row for name, row in measured.items() if row is not None}
         show(dtype, results[dtype])
     report.save(options, results, lambda axes: draw(results, axes))
