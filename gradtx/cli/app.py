@@ -12,6 +12,7 @@ from gradtx.cli import compare as comparison
 from gradtx.cli import convert as conversion
 from gradtx.cli import listing, report, show
 from gradtx.cli import trajectories as paths
+from gradtx.cli.entrants import Schedules
 from gradtx.cli.failure import CommandError
 from gradtx.cli.tasks import TaskName
 from gradtx.errors import GradtxError
@@ -91,15 +92,22 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="What all randomness is derived from.")] = 0,
     target: Annotated[float | None, typer.Option(help="The loss to reach.")] = None,
     out: Out = Path("gradtx-compare.png"),
+    everyone: Annotated[bool, typer.Option("--all", help="Every optimizer there is, on the digits.")] = False,
+    schedules: Annotated[
+        Schedules | None, typer.Option(help="Rates on the digits: cosine falls to zero.", show_default="cosine")
+    ] = None,
 ) -> None:
-    """Train one model with several optimizers and show who gets there first.
+    """Train one model with several optimizers and show which one gets there first.
 
-    digits: scikit-learn's handwritten digits, a small perceptron. airfoil: linear regression on NASA's airfoil
+    digits: scikit-learn's handwritten digits, a small perceptron, and the five optimizers that people choose between;
+    about twenty seconds. airfoil: linear regression on NASA's airfoil
     self-noise measurements. cifar10: LeNet-5 with and without a learning rate that falls on a plateau.
     """
     if steps is not None and epochs is not None:
         raise CommandError("give --steps or --epochs, not both")
-    options = comparison.Options(task, optimizer or (), data, steps, epochs, seeds, seed, target, out)
+    options = comparison.Options(
+        task, optimizer or (), data, steps, epochs, seeds, seed, target, out, everyone, schedules
+    )
     comparison.compare(options, report.console(), report.console(stderr=True))
 
 

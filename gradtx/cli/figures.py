@@ -16,18 +16,21 @@ from gradtx.cli.data import Array
 from gradtx.cli.entrants import CONSTANT
 from gradtx.cli.failure import CommandError
 from gradtx.cli.race import Outcome
+from gradtx.cli.ranking import Placed, finding
 from gradtx.cli.tasks import Task
-from gradtx.inspect.plots import FAINT, PALETTE, STYLE
+from gradtx.inspect.plots import FAINT, STYLE
 
 FORMATS = (".png", ".pdf", ".svg")
-FEW = 8
-"""So many curves fit in one panel, whatever their schedules."""
+MOST = 6
+"""So many curves are drawn: those of the best."""
 
-NAME_WIDTH = 40
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000")
+"""Okabe and Ito's colours, which people who see fewer of them can tell apart."""
+
+NAME_WIDTH = 30
 """Longer names of curves are broken into lines of so many characters."""
 
-BANDS = 3
-"""So many curves can have the range of their seeds shaded."""
+TITLE_WIDTH = 90
 
 
 def check(out: Path, option: str = "--out") -> None:
@@ -55,51 +58,39 @@ def save(figure: Figure, out: Path, option: str = "--out") -> None:
         raise CommandError(f"{option} {out}: cannot be written ({error.strerror or error})") from None
 
 
-def curves(task: Task, outcomes: Sequence[Outcome], target: float | None) -> Figure:
-    """The loss of every optimizer, mean over seeds, each curve named at its end.
-
-    Many optimizers with and without a falling rate get a panel each for the two; a few share one.
-    """
-    panels = _panels(outcomes)
-    labels = list(dict.fromkeys(outcome.entrant.label for outcome in outcomes))
-    colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(labels)}
-    widest = min(NAME_WIDTH, max(len(_name(o, shared=len(panels) == 1)) for o in outcomes))
+def curves(task: Task, ranked: Sequence[Placed], target: float | None) -> Figure:
+    """The loss of the best, mean and range over seeds, each curve named at its end; the title says what they show."""
+    shown = list(ranked[:MOST])
+    labels = list(dict.fromkeys(placed.outcome.entrant.label for placed in shown))
+    colours = [COLOURS[labels.index(placed.outcome.entrant.label)] for placed in shown]
     with mpl.rc_context(STYLE):
-        width = (6.8 if len(panels) == 1 else 5.2) + 0.085 * widest
-        figure = Figure(figsize=(0.6 + len(panels) * width, 5.6), layout="constrained")
-        axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
-        for axis in axes:
-            _scale(axis, *_limits(task, outcomes))
-        for axis, (heading, shown) in zip(axes, panels.items(), strict=True):
-            axis.set_title(heading)
-            ends = _draw(axis, task, shown, colours)
-            names = [_name(outcome, shared=len(panels) == 1) for outcome in shown]
-            _name_ends(axis, ends, names, [colours[outcome.entrant.label] for outcome in shown])
-            if target is not None:
-                _mark_target(axis, task, target)
-        axes[0].set_ylabel(_quantity(task, outcomes))
+        figure = Figure(figsize=(8.6, 5.4), layout="constrained")
+        axis: Axes = figure.subplots()
+        _scale(axis, *_limits(task, [placed.outcome for placed in shown]))
+        axis.set_title(title(_heading(ranked, target), TITLE_WIDTH), pad=12)
+        ends = _draw(axis, task, [placed.outcome for placed in shown], colours)
+        _name_ends(axis, ends, [placed.name for placed in shown], colours)
+        if target is not None:
+            _mark_target(axis, task, [placed.outcome for placed in shown], colours, target)
+        axis.set_ylabel(_quantity(task, shown[0].outcome))
     return figure
 
 
-def _quantity(task: Task, outcomes: Sequence[Outcome]) -> str:
+def _heading(ranked: Sequence[Placed], target: float | None) -> str:
+    """What the comparison found; and that there are others, if there are."""
+    others = f" The best {MOST} of {len(ranked)}." if len(ranked) > MOST else ""
+    return finding(ranked, target) + others
+
+
+def _quantity(task: Task, outcome: Outcome) -> str:
     what = task.loss if task.optimum is None else f"{task.loss} above the optimum"
-    seeds = len(outcomes[0].losses)
-    return what if seeds == 1 else f"{what}, mean of {seeds} seeds"
+    seeds = len(outcome.losses)
+    return what if seeds == 1 else f"{what}, mean and range of {seeds} seeds"
 
 
 def title(text: str, width: int) -> str:
     """Text in lines of at most some width, as matplotlib is to print it: a dollar sign begins no formula."""
     return "\n".join(textwrap.wrap(text, width)).replace("$", r"\$")
-
-
-def _panels(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    if len(outcomes) <= FEW:
-        return {"": list(outcomes)}
-    panels: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        schedule = outcome.entrant.schedule
-        panels.setdefault(f"{schedule} rate" if schedule else "", []).append(outcome)
-    return panels
 
 
 def _curve(task: Task, losses: Array) -> Array:
@@ -128,35 +119,33 @@ def _limits(task: Task, outcomes: Sequence[Outcome]) -> tuple[float, float]:
     return float(lowest / margin), float(start * margin)
 
 
-def _draw(axis: Axes, task: Task, shown: Sequence[Outcome], colours: dict[str, str]) -> list[float]:
+def _draw(axis: Axes, task: Task, shown: Sequence[Outcome], colours: Sequence[str]) -> list[float]:
     """Draw the curves, and return where they end, as fractions of the height."""
-    unit = shown[0].steps[1] if task.per_epoch else 1
+    unit = _unit(task, shown)
     low, high = np.log(axis.get_ylim())
     ends = []
-    for outcome in shown:
-        colour, x = colours[outcome.entrant.label], outcome.steps / unit
-        y = _curve(task, outcome.losses.mean(axis=0))
-        axis.plot(x, y, _style(outcome, shown), color=colour, linewidth=1.5)
-        if len(shown) <= BANDS:
-            seeds = _curve(task, outcome.losses)
-            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.12, linewidth=0)
-        ends.append(float(np.clip((np.log(y[np.isfinite(y)][-1]) - low) / (high - low), 0, 1)))
+    for outcome, colour in zip(shown, colours, strict=True):
+        x, y = outcome.steps / unit, _curve(task, outcome.losses.mean(axis=0))
+        axis.plot(x, y, _style(outcome, shown), color=colour, linewidth=1.6)
+        seeds = _curve(task, outcome.losses)
+        axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.1, linewidth=0)
+        drawn = y[np.isfinite(y)]
+        ends.append(float(np.clip((np.log(drawn[-1]) - low) / (high - low), 0, 1)) if len(drawn) else 1.0)
     axis.set_xlim(0, shown[0].steps[-1] / unit)
     axis.set_xlabel("epochs" if task.per_epoch else "steps")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ends
 
 
+def _unit(task: Task, shown: Sequence[Outcome]) -> float:
+    """How many steps one unit of the horizontal axis has."""
+    return float(shown[0].steps[1]) if task.per_epoch else 1.0
+
+
 def _style(outcome: Outcome, shown: Sequence[Outcome]) -> str:
-    """Dashed for a falling rate that shares its panel with constant ones."""
-    alike = len({other.entrant.schedule for other in shown}) == 1
-    return "-" if alike or outcome.entrant.schedule in ("", CONSTANT) else "--"
-
-
-def _name(outcome: Outcome, *, shared: bool) -> str:
-    """What a curve is called; its schedule is part of it where curves of several share a panel."""
-    entrant = outcome.entrant
-    return f"{entrant.label}, {entrant.schedule}" if shared and entrant.schedule else entrant.label
+    """Dashed for the constant rate of an optimizer that has another curve, of a falling one."""
+    both = any(o.entrant.label == outcome.entrant.label and o is not outcome for o in shown)
+    return "--" if both and outcome.entrant.schedule == CONSTANT else "-"
 
 
 def _name_ends(axis: Axes, ends: Sequence[float], names: Sequence[str], colours: Sequence[str]) -> None:
@@ -184,11 +173,15 @@ def spread(places: Array, gap: float = 0.042) -> Array:
     return apart
 
 
-def _mark_target(axis: Axes, task: Task, target: float) -> None:
+def _mark_target(axis: Axes, task: Task, shown: Sequence[Outcome], colours: Sequence[str], target: float) -> None:
+    """A line at the target, and a dot where each curve has reached it with all its seeds, on average."""
     height = target - (task.optimum or 0.0)
     low, high = axis.get_ylim()
-    if low < height < high:
-        axis.axhline(height, color="#555555", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-        where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-        axis.annotate(f"target {target:g}", (0, height), (4, 4), color="#555555", fontsize=8, bbox=halo, **where)
+    if not low < height < high:
+        return
+    axis.axhline(height, color="#555555", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+    for outcome, colour in zip(shown, colours, strict=True):
+        axis.plot(outcome.steps_to(target).mean() / _unit(task, shown), height, "o", color=colour, markersize=5)
+    where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    axis.annotate(f"target {target:g}", (0, height), (4, 4), color="#555555", fontsize=8, bbox=halo, **where)

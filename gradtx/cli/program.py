@@ -115,9 +115,11 @@ def measuring(function: Callable[..., jax.Array], over: Over) -> Callable[[Param
 
 
 def evaluated(run: Run) -> Params:
-    """The parameters to evaluate: the slow weights where there is a lookahead."""
+    """The parameters to evaluate: the slow weights of a lookahead, the average of schedule-free learning."""
     if len(gradtx.tree.find_nodes(run.state, gradtx.LookaheadState)) == 1:
         return gradtx.lookahead_params(run.state, run.params)
+    if gradtx.tree.find_nodes(run.state, gradtx.AverageIteratesState):
+        return gradtx.schedule_free_eval_params(run.state, run.params)
     return run.params
 
 

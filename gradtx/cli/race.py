@@ -28,6 +28,9 @@ MOST_CALLS = 20
 Advance = Callable[[str, int], None]
 """Called with what is under way, and with how many ticks have been done since the last call."""
 
+Finish = Callable[["list[Outcome]"], None]
+"""Called with the outcomes of a program, when it has been trained."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entrant:
@@ -81,7 +84,7 @@ class Plan:
         return max(n for n in range(1, MOST_CALLS + 1) if self.legs % n == 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
     """How an entrant fared.
 
@@ -91,9 +94,7 @@ class Outcome:
       losses: the loss on the watched rows, [seeds, legs + 1].
       hyperparams: the hyperparameters that follow a schedule, by name, [seeds, legs].
       accuracy: the test accuracy at the end, [seeds], if the task has a test.
-      step_seconds: wall time of one step of one run.
-      compile_seconds: what tracing and compiling its program took.
-      shared: whether the program was compiled for an entrant listed before it.
+      step_seconds: wall time of one step, divided by the runs that make it together.
     """
 
     entrant: Entrant
@@ -102,8 +103,6 @@ class Outcome:
     hyperparams: dict[str, NDArray[Any]]
     accuracy: NDArray[Any] | None
     step_seconds: float
-    compile_seconds: float
-    shared: bool
 
     @property
     def final(self) -> NDArray[Any]:
@@ -117,7 +116,13 @@ class Outcome:
         return np.where(reached.any(axis=1), self.steps[reached.argmax(axis=1)], np.inf)
 
 
-def race(entrants: Sequence[Entrant], plan: Plan, advance: Advance, workers: int = 1) -> list[Outcome]:
+def race(
+    entrants: Sequence[Entrant],
+    plan: Plan,
+    advance: Advance,
+    workers: int = 1,
+    finish: Finish = lambda _: None,
+) -> list[Outcome]:
     """Train every entrant.
 
     Args:
@@ -125,6 +130,7 @@ def race(entrants: Sequence[Entrant], plan: Plan, advance: Advance, workers: int
       plan: what each does.
       advance: told of the progress; the ticks come to `ticks`.
       workers: how many programs are trained at once; times mean something only with one.
+      finish: told of the outcomes, program by program.
 
     Returns:
       The outcomes, in the order of the entrants.
@@ -137,10 +143,14 @@ def race(entrants: Sequence[Entrant], plan: Plan, advance: Advance, workers: int
             raise CancelledError
         advance(what, done)
 
+    def train(members: list[Entrant]) -> list[Outcome]:
+        outcomes = _train(members, plan, common, advance_unless_stopped)
+        finish(outcomes)
+        return outcomes
+
     with ThreadPoolExecutor(workers) as pool:
         try:
-            groups = group(entrants)
-            finished = list(pool.map(lambda members: _train(members, plan, common, advance_unless_stopped), groups))
+            finished = list(pool.map(train, group(entrants)))
         finally:
             stopped.set()
     by_entrant = {outcome.entrant: outcome for outcomes in finished for outcome in outcomes}
@@ -197,12 +207,10 @@ def _train(members: list[Entrant], plan: Plan, common: _Common, advance: Advance
     """Compile the program of a group and run it."""
     label, data, over = members[0].label, plan.dataset, program.mapping(plan.vectorised)
     advance(f"compiling {label}", 0)
-    began = time.perf_counter()
     txs = program.stack([member.tx for member in members])
     runs = program.start(over, txs, len(members), common.params, plan.seed)
     train = jax.jit(program.training(plan.model, over), donate_argnums=1)
     compiled = train.lower(txs, runs, common.batches[0], data.train, data.watched).compile()
-    compile_seconds = time.perf_counter() - began
     advance(label, 1)
     run_seconds, records = 0.0, []
     for batches in common.batches:
@@ -213,7 +221,7 @@ def _train(members: list[Entrant], plan: Plan, common: _Common, advance: Advance
         records.append(record)
         advance(label, 1)
     record = jax.tree.map(lambda *blocks: np.concatenate(blocks, axis=2), *records)
-    judged = np.asarray(common.accuracy(program.evaluated(runs), data.test)) if common.accuracy and data.test else None
+    judged = _judged(runs, common, data.test)
     return [
         Outcome(
             entrant=member,
@@ -222,8 +230,13 @@ def _train(members: list[Entrant], plan: Plan, common: _Common, advance: Advance
             hyperparams={name: values[i] for name, values in record.hyperparams.items()},
             accuracy=None if judged is None else judged[i],
             step_seconds=run_seconds / (plan.steps * plan.seeds * len(members)),
-            compile_seconds=compile_seconds,
-            shared=i > 0,
         )
         for i, member in enumerate(members)
     ]
+
+
+def _judged(runs: program.Run, common: _Common, test: Rows | None) -> NDArray[Any] | None:
+    """The test accuracy of every run, if the task has a test."""
+    if common.accuracy is None or test is None:
+        return None
+    return np.asarray(common.accuracy(jax.vmap(jax.vmap(program.evaluated))(runs), test))

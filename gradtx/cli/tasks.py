@@ -38,6 +38,7 @@ class Task:
       seeds: how many seeds, unless told otherwise.
       target: the loss to reach, unless told otherwise, if there is one.
       loss: what the recorded loss is, for the figure.
+      step_seconds: about how long a step of one run takes on a core.
       entrants: the default optimizers for a number of steps.
       per_epoch: whether the loss is recorded once an epoch, and the length counted in epochs.
       vectorised: whether all runs advance together.
@@ -53,6 +54,7 @@ class Task:
     seeds: int
     target: float | None
     loss: str
+    step_seconds: float
     entrants: Callable[[int], list[Entrant]]
     per_epoch: bool = False
     vectorised: bool = True
@@ -115,6 +117,7 @@ def _digits(path: Path | None) -> Task:
         seeds=5,
         target=0.05,
         loss="training loss (cross-entropy)",
+        step_seconds=6e-5,
         entrants=entrants.of_digits,
     )
 
@@ -130,6 +133,7 @@ def _airfoil(path: Path | None) -> Task:
         seeds=20,
         target=0.25,
         loss="training loss (half-squared)",
+        step_seconds=3e-6,
         entrants=entrants.of_airfoil,
         optimum=least_squares(dataset),
         baseline=float(np.mean(dataset.train.y.astype(np.float64) ** 2) / 2),
@@ -148,6 +152,7 @@ def _cifar10(path: Path | None) -> Task:
         seeds=3,
         target=None,
         loss="validation loss (cross-entropy)",
+        step_seconds=6e-3,
         entrants=entrants.of_cifar10,
         per_epoch=True,
         vectorised=False,

@@ -6,8 +6,46 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import gradtx
 from gradtx.cli import figures
+from gradtx.cli.data import Dataset, Rows
 from gradtx.cli.failure import CommandError
+from gradtx.cli.models import linear
+from gradtx.cli.race import Entrant, Outcome
+from gradtx.cli.ranking import rank
+from gradtx.cli.tasks import Task, TaskName
+
+
+def drawn(count: int, target: float | None = 1.0, seeds: int = 3) -> Figure:
+    """The figure of a comparison in which the optimizers arrive one after another."""
+    steps, rng = np.arange(0, 10 * count + 20, 10), np.random.default_rng(0)
+    scale = rng.uniform(1, 1.1, (seeds, 1))
+    losses = [scale * np.where(steps > 10 * i, 0.5, 2) for i in range(count)]
+    outcomes = [Outcome(Entrant(f"o{i}", gradtx.sgd(0.1)), steps, y, {}, None, 0.0) for i, y in enumerate(losses)]
+    for outcome in outcomes:
+        outcome.losses[:, 0] = 3
+    rows = Rows(np.zeros((1, 1)), np.zeros(1))
+    task = Task(
+        TaskName.DIGITS, Dataset(rows, rows, None, ""), linear(1), 1, 1, seeds, target, "loss", 1.0, lambda _: []
+    )
+    return figures.curves(task, rank(outcomes, target), target)
+
+
+def test_the_figure_has_the_best_six_with_bands_and_says_what_it_shows():
+    (axis,) = drawn(9).axes
+    curves = [line for line in axis.lines if len(line.get_xdata()) > 2]
+    assert len(curves) == len({line.get_color() for line in curves}) == figures.MOST
+    assert len(axis.collections) == figures.MOST
+    assert [text.get_text() for text in axis.texts][:6] == [f"o{i}" for i in range(6)]
+    title = " ".join(axis.get_title(loc="left").split())
+    assert title == "o0 gets to a loss of 1 first, in 10 steps; o1 comes next, with 2 times as many. The best 6 of 9."
+    dots = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+    assert dots == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_figure_without_a_target_has_no_line_for_it():
+    (axis,) = drawn(2, None).axes
+    assert len(axis.lines) == 2
 
 
 def test_places_are_moved_apart_in_order():

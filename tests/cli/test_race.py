@@ -8,7 +8,7 @@ import pytest
 import gradtx
 from gradtx.cli import program
 from gradtx.cli.data import Dataset, Rows
-from gradtx.cli.models import linear
+from gradtx.cli.models import Model, linear
 from gradtx.cli.program import Run, evaluated
 from gradtx.cli.race import Entrant, Outcome, Plan, batch_order, group, race, ticks
 
@@ -77,9 +77,10 @@ def test_a_race_is_the_runs_one_by_one(vectorised):
     entrants = [Entrant(repr(tx), tx) for tx in txs]
     told: list[tuple[str, int]] = []
     run = plan(vectorised=vectorised)
-    outcomes = race(entrants, run, lambda *what: told.append(what))
+    finished: list[list[Outcome]] = []
+    outcomes = race(entrants, run, lambda *what: told.append(what), finish=finished.append)
     assert [outcome.entrant for outcome in outcomes] == entrants
-    assert [outcome.shared for outcome in outcomes] == [False, True, False, False, False]
+    assert [[entrants.index(o.entrant) for o in program] for program in finished] == [[0, 1], [2], [3], [4]]
     assert sum(done for _, done in told) == ticks(entrants, run)
     for tx, outcome in zip(txs, outcomes, strict=True):
         assert outcome.steps.tolist() == [0, 3, 6, 9, 12]
@@ -91,6 +92,32 @@ def test_lookahead_is_judged_by_its_slow_weights():
     tx = gradtx.lookahead(gradtx.sgd(0.1), sync_period=100)
     outcome = race([Entrant("slow", tx)], plan(), lambda *_: None)[0]
     np.testing.assert_allclose(outcome.losses, np.broadcast_to(outcome.losses[:, :1], outcome.losses.shape), rtol=1e-6)
+
+
+def test_schedule_free_learning_is_judged_by_its_average():
+    tx = gradtx.schedule_free_sgd(0.1, b1=0.5)
+    outcome = race([Entrant("average", tx)], plan(), lambda *_: None)[0]
+    for seed in range(2):
+        losses, run = by_hand(tx, plan(), seed)
+        np.testing.assert_allclose(outcome.losses[seed], losses, rtol=2e-5)
+        average = gradtx.schedule_free_eval_params(run.state, run.params)
+        jax.tree.map(np.testing.assert_array_equal, evaluated(run), average)
+
+
+def test_the_accuracy_is_that_of_the_average():
+    rows = Rows(np.eye(3, dtype=np.float32), np.arange(3))
+    model = Model(
+        lambda rng: {"w": np.zeros(3, np.float32)},
+        lambda params, x, y: jnp.sum((params["w"] - 1) ** 2),
+        lambda params, x, y: params["w"][0],
+    )
+    tx = gradtx.schedule_free_sgd(0.1, b1=0.5)
+    run = plan(model=model, dataset=Dataset(rows, rows, rows, ""), batch=3)
+    outcome = race([Entrant("average", tx)], run, lambda *_: None)[0]
+    w = by_hand(tx, run, 0)[1]
+    average = gradtx.schedule_free_eval_params(w.state, w.params)["w"][0]
+    np.testing.assert_allclose(outcome.accuracy, np.full(2, average), rtol=1e-5)
+    assert abs(average - w.params["w"][0]) > 1e-3
 
 
 def test_a_plateau_observes_the_loss_after_each_leg():
@@ -130,7 +157,7 @@ def test_each_epoch_sees_each_row_at_most_once():
 
 def test_steps_to_a_target_and_divergence():
     losses = np.array([[3.0, 2.0, 1.0], [3.0, np.nan, np.inf], [1.0, 5.0, 4.0]])
-    outcome = Outcome(Entrant("x", gradtx.sgd(1.0)), np.array([0, 10, 20]), losses, {}, None, 0.0, 0.0, False)
+    outcome = Outcome(Entrant("x", gradtx.sgd(1.0)), np.array([0, 10, 20]), losses, {}, None, 0.0)
     assert outcome.steps_to(2.0).tolist() == [10, np.inf, 0]
     assert outcome.final.tolist() == [1.0, np.inf, 4.0]
 
