@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import gradtx
 from gradtx.cli.convert import REQUIRED, Call, Class, Notes, build, shown
@@ -121,7 +121,7 @@ def _onecycle(rate: float, given: dict[str, Any], notes: Notes) -> Any:
         steps = given["epochs"] * given["steps_per_epoch"]
     if steps is None:
         raise CommandError("convert: OneCycleLR needs total_steps, or epochs and steps_per_epoch")
-    kinds = {"cos": "cosine", "linear": "linear"}
+    kinds: dict[str, Literal["cosine", "linear"]] = {"cos": "cosine", "linear": "linear"}
     if given["anneal_strategy"] not in kinds:
         raise CommandError(f"convert: anneal_strategy must be 'cos' or 'linear', got {given['anneal_strategy']!r}")
     notes.append(STEPS)
@@ -237,9 +237,9 @@ def _wave(high: float, low: float, half: float) -> Any:
     return gradtx.repeat_schedule(gradtx.join_schedules([fall, shown(high + low) - fall], [half]), 2 * half)
 
 
-def _least(rate: float, given: dict[str, Any]) -> float:
+def _least(rate: float, given: dict[str, Any]) -> Any:
     if given.get("min_lr") is not None:
-        return float(given["min_lr"])
+        return given["min_lr"]
     return shown(rate * (given.get("min_lr_rate") or 0.0))
 
 
@@ -287,7 +287,7 @@ def _get_scheduler(given: dict[str, Any], notes: Notes) -> Any:
         raise CommandError(f"convert: the name {given['name']!r} has no counterpart; known are {', '.join(BY_NAME)}")
     function = BY_NAME[given["name"]]
     taken = SCHEDULERS[function].arguments
-    named = {k: given[k] for k in ("optimizer", "num_warmup_steps", "num_training_steps") if k in taken}
+    named: dict[str, Any] = {k: given[k] for k in ("optimizer", "num_warmup_steps", "num_training_steps") if k in taken}
     named = {k: x for k, x in named.items() if x is not None} | (given["scheduler_specific_kwargs"] or {})
     return build(Call(function, (), named), SCHEDULERS, notes)
 

@@ -133,7 +133,7 @@ def _snapped(x: Any) -> Any:
     """
     x = jnp.minimum(x, 2.0**40)  # no infinity, whose difference from itself would be NaN
     missed = jnp.round(x) - x
-    return x + jax.lax.stop_gradient(jnp.where(jnp.abs(missed) <= 32 * jnp.finfo(x.dtype).eps * x, missed, 0))
+    return x + jax.lax.stop_gradient(jnp.where(jnp.abs(missed) <= 32 * np.finfo(x.dtype).eps * x, missed, 0))
 
 
 def _mean_exp(x: Any) -> Any:

@@ -234,8 +234,10 @@ def wsds_schedule(
     if not isinstance(checkpoints, list | tuple):
         raise ArgumentTypeError("checkpoints to be a list or tuple of steps", got=repr(checkpoints))
     if not checkpoints:
-        raise ArgumentValueError("at least one checkpoint", got="none", hint="give the step at which the run ends")
-    begins, cycles = [0, *checkpoints[:-1]], []
+        raise ArgumentValueError(
+            "checkpoints to be at least one step", got="none", hint="give the step at which the run ends"
+        )
+    begins, cycles = [0, *checkpoints[:-1]], list[Schedule]()
     for begin, end in zip(begins, checkpoints, strict=True):
         rise, first = (0, peak_value) if cycles else (warmup_steps, init_value)
         stable = end - begin - rise - decay_steps

@@ -21,7 +21,7 @@ REFUSED = {
     "boundaries": (None, 1.0, "x", (-1,), (math.nan,), ("x",), (3, 3)),
     "boundaries_and_scales": (1.0, "x", [1.0], {1: -1.0}, {1: math.nan}, {1: "x"}),
     "cosine_kwargs": (None, 1.0, "x", {}, [0.1], [{"init_value": math.nan}]),
-    "cycle": (None, 1.0, "x", gradtx.sgd, gradtx.plateau_schedule(1.0)),
+    "cycle": (None, 1.0, "x", gradtx.plateau_schedule(1.0)),
     "checkpoints": (None, 30, "x", (), (-1,), (math.nan,), (30, 40)),
     "f": NO_FUNCTION,
     "base_optimizer": NO_TRANSFORMATION[1:],

@@ -231,7 +231,7 @@ def test_a_warmup_longer_than_the_whole_is_an_error():
     [
         ((4, [5], 2), "expected checkpoints far enough apart, got 5 after 0 with 2 steps of decay; the warm-up and a"),
         ((1, [5, 6], 2), "expected checkpoints far enough apart, got 6 after 5 with 2 steps of decay"),
-        ((1, [], 2), "expected at least one checkpoint, got none; give the step at which the run ends"),
+        ((1, [], 2), "expected checkpoints to be at least one step, got none; give the step at which the run ends"),
         ((1, 5, 2), "expected checkpoints to be a sequence of numbers in [0, inf), got 5 (int)"),
     ],
 )
