@@ -13,6 +13,8 @@ import numpy as np
 
 from gradtx.core import GradientTransformation, Schedule
 from gradtx.core.value import same, show
+from gradtx.errors import MissingExtraError
+from gradtx.inspect.matrices import Cost, cost_of, costs, methods, reasons
 from gradtx.inspect.metrics import metrics
 from gradtx.inspect.parts import (
     Bytes,
@@ -120,13 +122,13 @@ def _broken(cell: Cell, width: int | None) -> list[str]:
     return [*lines, line.rstrip()]
 
 
-def describe(what: Any, params: Params | None = None) -> Description:
+def describe(what: Any, params: Params | None = None, *, cost: bool = False) -> Description:
     """Show what a transformation is made of and what it costs, or what the state of one says.
 
     A transformation is opened as a tree: an optimizer into its composition, a chain, a partition or a wrapper into its
     members. Each row has the numbers it was made with, those left at their defaults too, and other arguments that
     differ from theirs. With `params`: the state it keeps itself, in bytes per parameter it is given and in all, and how
-    many leaves it changes. Schedules are put into words below.
+    many leaves it changes. Schedules are put into words below, and what a method of matrices takes each leaf for.
 
     Of a state: the values in force, counts, norms and what was skipped, as by `metrics`; plateaus in words.
 
@@ -134,6 +136,9 @@ def describe(what: Any, params: Params | None = None) -> Description:
       what: a transformation (of any library; a foreign one cannot be opened), a schedule, or a state.
       params: the parameters of a transformation: arrays, or their shapes by ``jax.eval_shape(init, ...)``. Nothing of
         their size is allocated.
+      cost: with `params`, what a step costs: the operations of the compiled update and the bytes that it moves, as
+        XLA's analysis on this machine counts them, and those of one matrix of each shape. Branches count as if they
+        were taken at every step, decompositions by a library (QR, eigenvalues) not at all.
 
     Returns:
       A `Description`, which prints as a table.
@@ -156,7 +161,7 @@ def describe(what: Any, params: Params | None = None) -> Description:
     """
     if isinstance(what, Schedule):
         return Description((), ("schedule",), ((Cell(in_words(what)),),), ())
-    return _of_transformation(what, params) if is_transformation(what) else _of_state(what)
+    return _of_transformation(what, params, cost) if is_transformation(what) else _of_state(what)
 
 
 # --- a transformation -------------------------------------------------------------------------------------------------
@@ -171,7 +176,7 @@ class Row(NamedTuple):
     next: str
 
 
-def _of_transformation(tx: Any, params: Params | None) -> Description:
+def _of_transformation(tx: Any, params: Params | None, cost: bool) -> Description:
     rows = [*_rows(Member((), "", tx), "", "")]
     notes = _schedules(rows)
     if params is None:
@@ -184,8 +189,29 @@ def _of_transformation(tx: Any, params: Params | None) -> Description:
         f"{_count(total.parameters)} parameters in {leaves} {'leaf' if leaves == 1 else 'leaves'}: {_sizes(whole)}",
         f"state: {_sizes(total.state)}, {_ratio(total.state.total(), total.parameters)} bytes per parameter",
     )
+    found = list(methods([row.member for row in rows], seen))
+    notes += tuple(line for method, given in found for line in reasons(method, given))
+    if cost:
+        above += (_cost_of_a_step(tx, total.params),)
+        notes += tuple(line for method, given in found for line in _costs_by_shape(method, given))
     header = ("transformation", "bytes/param", "state", "leaves")
     return Description(above, header, cells, notes, total.parameters, dict(total.state))
+
+
+def _cost_of_a_step(tx: Any, params: Params) -> str:
+    try:
+        return f"a step: {_cost(cost_of(tx, params))}"
+    except MissingExtraError as error:
+        return f"a step: its cost is not known without the extras: {error}"
+
+
+def _costs_by_shape(tx: GradientTransformation, params: Params) -> Iterator[str]:
+    for shape, count, one in costs(tx, params):
+        yield f"{tx.factory.name}: {count} of {shape}: {_cost(one)} each"
+
+
+def _cost(cost: Cost) -> str:
+    return f"{_count(cost.operations)} operations, {_size(cost.moved)} moved"
 
 
 def _rows(member: Member, first: str, next_: str) -> Iterator[Row]:

@@ -87,11 +87,13 @@ class Seen(NamedTuple):
       leaves: how many leaves it changes.
       parameters: how many numbers there are in the leaves it was given.
       state: the bytes of its state, its members' included.
+      params: the shapes of what it was given.
     """
 
     leaves: int
     parameters: int
     state: Bytes
+    params: Params
 
 
 def tally(node: Any) -> Bytes:
@@ -149,8 +151,12 @@ def _note(init: Any, mask: Mask, overhead: Bytes, path: Path, seen: dict[Path, S
     state = init(params)
     changed = params if mask is None else tree.keep_selected(params, tree.resolve_mask(mask, params))
     sizes = [jnp.size(x) for x in jax.tree.leaves(params)]
-    seen[path] = Seen(len(jax.tree.leaves(changed)), sum(sizes), tally(state) + overhead)
+    seen[path] = Seen(len(jax.tree.leaves(changed)), sum(sizes), tally(state) + overhead, _shapes(params))
     return state
+
+
+def _shapes(params: Params) -> Params:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), params)
 
 
 def _of_schedules(schedules: dict[str, Schedule]) -> Bytes:

@@ -352,7 +352,7 @@ _NO_MATRIX = {
     "an output head": re.compile(
         r"(.*_)?(unembed|unembedding|lm_head|head|logits|classifier|readout)(_layer|_table)?(_?\d+)?"
     ),
-    "a bias or a scale": re.compile(r"(.*_)?(bias|biases|b|scale|scales|gamma|beta|offset|norm|layernorm)(_?\d+)?"),
+    "a bias or a scale": re.compile(r"((.*_)?(bias|biases|scale|scales|gamma|beta|offset|norm|layernorm)|b)(_?\d+)?"),
 }
 """What is no matrix, however many axes it has, by a part of its path. A bias of an attention has two axes in Flax."""
 

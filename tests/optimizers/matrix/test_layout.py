@@ -144,6 +144,11 @@ def test_haiku():
     assert layouts(params) == {"linear/w": "in out"}
 
 
+def test_a_letter_at_the_end_of_a_name_is_no_bias():
+    params = {"lora_a": jnp.ones((4, 2)), "lora_b": jnp.ones((2, 4)), "b": jnp.ones((2, 4)), "b_1": jnp.ones((2, 4))}
+    assert layouts(params) == {"lora_a": "in out", "lora_b": "in out"}
+
+
 def test_a_fused_query_key_value_is_three_matrices():
     params = {"attn": {"c_attn": {"kernel": jnp.ones((4, 12)), "bias": jnp.ones(12)}}}
     (choice,) = (c for c in jax.tree.leaves(gradtx.choose_matrices(None, params)) if c.layout)
