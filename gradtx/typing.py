@@ -16,6 +16,10 @@ Updates: TypeAlias = Annotated[Any, "updates"]
 """A pytree like the parameters: gradients on the way in, steps to be added on the way out. The annotation of a field
 of a state says that the field has an entry for each leaf: a moment, or arrays of other shapes."""
 
+SecondMoments: TypeAlias = Annotated[Any, "updates", "not negative"]
+"""A field of a state that has an entry for each leaf, of numbers that are never negative: `quantized` stores them
+without a sign, and never as zero."""
+
 State: TypeAlias = Any
 """What a transformation remembers between updates: a pytree of arrays of fixed structure."""
 

@@ -3,5 +3,6 @@
 from gradtx.storage.apply import apply_updates
 from gradtx.storage.kahan import KahanState, kahan
 from gradtx.storage.masters import MasterWeightsState, master_weights
+from gradtx.storage.quantized import Quantized, quantized
 
-__all__ = ["KahanState", "MasterWeightsState", "apply_updates", "kahan", "master_weights"]
+__all__ = ["KahanState", "MasterWeightsState", "Quantized", "apply_updates", "kahan", "master_weights", "quantized"]

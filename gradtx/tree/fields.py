@@ -1,7 +1,7 @@
 """Finding and replacing parts of a nested state by name or by type.
 
-The annotations of a state class say what its fields are. A field annotated `Updates` or `Params` is a tree with an
-entry for each leaf of the params; everything else is shared by all leaves, or a state inside the state.
+The annotations of a state class say what its fields are. A field annotated `Updates`, `SecondMoments` or `Params` is a
+tree with an entry for each leaf of the params; everything else is shared by all leaves, or a state inside the state.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax
 
 from gradtx.errors import UnknownNameError
 from gradtx.tree.paths import is_function
-from gradtx.typing import Params, Updates
+from gradtx.typing import Params, SecondMoments, Updates
 
 
 def is_named_tuple(node: Any) -> bool:
@@ -29,9 +29,24 @@ def leaf_fields(state_type: type) -> tuple[str, ...]:
 
 
 def _is_per_leaf(hint: Any) -> bool:
-    if hint in (Updates, Params):
+    if hint in (Updates, Params, SecondMoments):
         return True
     return any(_is_per_leaf(part) for part in typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated)
+
+
+def second_moments_of(state: Any) -> Any:
+    """A tree of booleans like a state: True in fields annotated `SecondMoments`, whose numbers are never negative."""
+    if is_named_tuple(state):
+        hints = getattr(type(state), "__annotations__", {})
+        parts = [
+            jax.tree.map(lambda _: True, part) if hints.get(name) == SecondMoments else second_moments_of(part)
+            for name, part in zip(state._fields, state, strict=True)
+        ]
+        return type(state)(*parts)
+    children, treedef = one_level(state)
+    if len(children) == 1 and children[0][1] is state:
+        return False
+    return treedef.unflatten([second_moments_of(child) for _, child in children])
 
 
 def one_level(node: Any) -> tuple[list[tuple[str, Any]], Any]:

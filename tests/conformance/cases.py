@@ -88,7 +88,8 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
     "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
-    "shampoo": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "shampoo": {"learning_rate": 0.1, "eps": 0.01, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "scale_by_shampoo": {"eps": 0.01},
     "soap": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "normuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "scion": {"learning_rate": 0.1, "radius": 1.0, "matrices": {"*kernel": "in out", "*": False}},
@@ -97,6 +98,7 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "qk_clip": {"exponents": {"*kernel": 0.5}, "head_axis": -1},
     "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
+    "kron": {"learning_rate": 0.01, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
     "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
@@ -168,6 +170,7 @@ VARIANTS: dict[str, Any] = {
     "scale_by_soap+skip": gradtx.scale_by_soap(
         precondition_frequency=2, sides="shorter", first_step="skip", stagger=True, shampoo_beta=0.9
     ),
+    "whiten_updates+diagonal": gradtx.whiten_updates(0.5, memory_save_mode="one_diag", timing="counter"),
     "scale_by_muon+optax": gradtx.scale_by_muon(bias_correction=True, scaling="spectral"),
     "scale_by_normuon+code": gradtx.scale_by_normuon(scaling="preserve_norm", neurons="longer", nesterov=False),
     "scion+constrained": gradtx.scion(0.1, constrained=True, radius=1.0, norms={"*kernel": "sign", "*": "rms"}),
@@ -189,6 +192,7 @@ VARIANTS: dict[str, Any] = {
         growth_rate=1.1,
         bias_correction=False,
     ),
+    "quantized+small": gradtx.quantized(gradtx.adam(0.1), 4, 4),
     "radam+none": gradtx.radam(0.1, below_threshold="none"),
     "rprop+bounded": gradtx.rprop(0.1, 0.7, 1.5, 0.05, 0.2),
     "rmsprop+centered": gradtx.rmsprop(0.1, centered=True, momentum=0.9),
@@ -225,12 +229,14 @@ OF_MATRICES = (
     "scale_by_adamuon",
     "scale_by_apollo",
     "scale_by_galore",
+    "scale_by_kron",
     "scale_by_muon",
     "scale_by_normuon",
     "scale_by_shampoo",
     "scale_by_shape",
     "scale_by_soap",
     "scale_to_rms",
+    "whiten_updates",
 )
 """Factories whose transformations take matrices alone; the laws give them those of a tree."""
 

@@ -64,18 +64,26 @@ CONSTANT_BASES = dict.fromkeys(
     (
         "scale_by_apollo+svd",
         "dion",
+        "kron",
+        "scale_by_kron",
+        "whiten_updates",
+        "whiten_updates+diagonal",
         "galore",
         "scale_by_dion",
         "scale_by_galore",
         "scale_by_galore+rotated",
+        "scale_by_shampoo",
+        "scale_by_shampoo+newton",
         "scale_by_soap",
         "scale_by_soap+skip",
+        "shampoo",
         "soap",
     ),
     "the basis that it makes of gradients is a constant to derivatives: where singular values meet it has none",
 )
 GROWING = {
     "scale_by_param_block_norm": "steps of the size of the params, unscaled, square it ten times: no float can hold it",
+    "quantized+small": "codes are constants to derivatives, and jump",
 }
 
 

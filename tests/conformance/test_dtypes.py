@@ -105,6 +105,7 @@ LOW_MOMENTS = dict.fromkeys(
     ("adam+bfloat16", "lion+bfloat16", "sophia+bfloat16"),
     "its first moment is kept in bfloat16 on purpose, unless it is complex",
 )
+CODES = {"quantized+small": "its state is kept in eight bits on purpose"}
 WIDE_UPDATES = dict.fromkeys(
     ("kahan", "master_weights", "master_weights+remainder"),
     "its updates of leaves in low precision are float32, and bring these to numbers of that precision exactly",
@@ -129,7 +130,7 @@ def of_leaves(found, params):
                 yield x, wide
 
 
-@law(4, weaker=LOW_MOMENTS | WIDE_UPDATES)
+@law(4, weaker=LOW_MOMENTS | WIDE_UPDATES | CODES)
 @pytest.mark.parametrize("dtype", some(["every"], ["float16", "bfloat16", "complex64", "float64"]))
 def test_dtypes_are_kept_and_accumulators_are_wide(name, dtype):
     with x64_mode() if dtype in ("every", "float64") else contextlib.nullcontext():
@@ -144,7 +145,7 @@ def test_dtypes_are_kept_and_accumulators_are_wide(name, dtype):
         if name not in LOW_MOMENTS:
             assert not [x for x, wide in of_leaves(state, traced.params) if width(x) < wide]
         assert {str(x.dtype) for x in state if not width(x) >= 4} <= {"int32", "bool"} | (
-            {"bfloat16"} if name in LOW_MOMENTS else set()
+            {"bfloat16"} if name in LOW_MOMENTS else {"uint8"} if name in CODES else set()
         )
 
 
@@ -200,6 +201,7 @@ def test_low_precision_tracks_float32(name):
 COMPLEX_OTHERWISE = LOW_MOMENTS | {
     "differentially_private_aggregate": "its noise is complex where the gradients are",
     "add_noise": "its noise is complex where the gradients are",
+    "quantized+small": "complex arrays are not stored in eight bits",
     "dpsgd": "its noise is complex where the gradients are",
     "noisy_sgd": "its noise is complex where the gradients are",
 }

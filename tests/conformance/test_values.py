@@ -164,6 +164,7 @@ DIRECTIONS = (
         "snapshot",
         "steepest_direction",
         "trace",
+        "whiten_updates",
         "zero_nans",
     }
 )

@@ -21,7 +21,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.gradients.weight_decay import DecayConvention, decay_under_rate
-from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Positive, Updates
+from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Positive, SecondMoments, Updates
 
 
 class ScaleByAdamState(NamedTuple):
@@ -35,7 +35,7 @@ class ScaleByAdamState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

@@ -26,7 +26,7 @@ from gradtx.errors import ArgumentTypeError, ArgumentValueError, GradtxError
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.tree.paths import is_inert, is_none
 from gradtx.tree.select import matches, no_match
-from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Params, Updates
+from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Params, SecondMoments, Updates
 
 
 class ScaleByAdamMiniState(NamedTuple):
@@ -41,7 +41,7 @@ class ScaleByAdamMiniState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

@@ -19,7 +19,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam.adam import moments
-from gradtx.typing import Count, Decay, Mask, NonNegative, Updates
+from gradtx.typing import Count, Decay, Mask, NonNegative, SecondMoments, Updates
 
 
 class ScaleByAdamaxState(NamedTuple):
@@ -33,7 +33,7 @@ class ScaleByAdamaxState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

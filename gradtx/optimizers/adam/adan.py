@@ -20,7 +20,7 @@ from gradtx.core import (
     transformation,
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.typing import Count, Decay, Mask, NonNegative, Updates
+from gradtx.typing import Count, Decay, Mask, NonNegative, SecondMoments, Updates
 
 
 class ScaleByAdanState(NamedTuple):
@@ -37,7 +37,7 @@ class ScaleByAdanState(NamedTuple):
     count: Count
     mu: Updates
     delta: Updates
-    nu: Updates
+    nu: SecondMoments
     previous: Updates
 
 

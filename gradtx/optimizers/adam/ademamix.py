@@ -19,7 +19,7 @@ from gradtx.core import (
     transformation,
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Updates
+from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, SecondMoments, Updates
 
 
 class ScaleByAdemamixState(NamedTuple):
@@ -35,7 +35,7 @@ class ScaleByAdemamixState(NamedTuple):
     count: Count
     m1: Updates
     m2: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

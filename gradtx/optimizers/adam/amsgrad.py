@@ -21,7 +21,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import scale_by_learning_rate
 from gradtx.optimizers.adam.adam import moments
-from gradtx.typing import Count, Decay, DTypeName, NonNegative, Updates
+from gradtx.typing import Count, Decay, DTypeName, NonNegative, SecondMoments, Updates
 
 
 class ScaleByAmsgradState(NamedTuple):
@@ -36,8 +36,8 @@ class ScaleByAmsgradState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
-    nu_max: Updates
+    nu: SecondMoments
+    nu_max: SecondMoments
 
 
 @transformation

@@ -21,7 +21,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam.adam import moments
-from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, Updates
+from gradtx.typing import Count, Decay, DTypeName, Mask, NonNegative, SecondMoments, Updates
 
 
 class ScaleByDiffgradState(NamedTuple):
@@ -36,7 +36,7 @@ class ScaleByDiffgradState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
     previous: Updates
 
 

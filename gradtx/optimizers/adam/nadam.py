@@ -21,7 +21,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import scale_by_learning_rate
 from gradtx.optimizers.adam.adam import moments, scale_by_adam
-from gradtx.typing import Count, Decay, DTypeName, NonNegative, Params, Updates
+from gradtx.typing import Count, Decay, DTypeName, NonNegative, Params, SecondMoments, Updates
 
 
 class ScaleByNadamState(NamedTuple):
@@ -36,7 +36,7 @@ class ScaleByNadamState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
     weight: Any
 
 

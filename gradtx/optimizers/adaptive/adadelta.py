@@ -18,7 +18,7 @@ from gradtx.core import (
     with_eps,
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.typing import Decay, Mask, NonNegative, Updates
+from gradtx.typing import Decay, Mask, NonNegative, SecondMoments
 
 
 class ScaleByAdaDeltaState(NamedTuple):
@@ -29,8 +29,8 @@ class ScaleByAdaDeltaState(NamedTuple):
       e_x: the average of squared updates, like the params, real, in accumulator dtype.
     """
 
-    e_g: Updates
-    e_x: Updates
+    e_g: SecondMoments
+    e_x: SecondMoments
 
 
 @transformation

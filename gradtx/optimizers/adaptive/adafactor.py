@@ -29,7 +29,7 @@ from gradtx.gradients import (
     scale_by_param_block_rms,
 )
 from gradtx.optimizers.momentum.ema import ema
-from gradtx.typing import Count, Decay, DTypeName, Fraction, Mask, NonNegative, Updates
+from gradtx.typing import Count, Decay, DTypeName, Fraction, Mask, NonNegative, SecondMoments
 
 
 class FactoredState(NamedTuple):
@@ -43,9 +43,9 @@ class FactoredState(NamedTuple):
     """
 
     count: Count
-    v_row: Updates
-    v_col: Updates
-    v: Updates
+    v_row: SecondMoments
+    v_col: SecondMoments
+    v: SecondMoments
 
 
 @transformation

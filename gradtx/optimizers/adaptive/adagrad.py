@@ -9,7 +9,7 @@ from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, abs_sq, leafwise, optimizer, transformation
 from gradtx.gradients import scale_by_learning_rate
 from gradtx.optimizers.adaptive.rmsprop import divide_by_root_of
-from gradtx.typing import NonNegative, Updates
+from gradtx.typing import NonNegative, SecondMoments
 
 
 class ScaleByRssState(NamedTuple):
@@ -19,7 +19,7 @@ class ScaleByRssState(NamedTuple):
       sum_of_squares: the sum of squared gradients, like the params, real, in accumulator dtype.
     """
 
-    sum_of_squares: Updates
+    sum_of_squares: SecondMoments
 
 
 @transformation

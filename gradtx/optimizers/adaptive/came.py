@@ -19,7 +19,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adaptive.adafactor import bounded_square, divide_by_means, factored_axes, next_means, zero_means
-from gradtx.typing import Decay, DTypeName, Mask, NonNegative, Positive, Updates
+from gradtx.typing import Decay, DTypeName, Mask, NonNegative, Positive, SecondMoments, Updates
 
 
 class ScaleByCameState(NamedTuple):
@@ -35,11 +35,11 @@ class ScaleByCameState(NamedTuple):
     """
 
     mu: Updates
-    v_row: Updates
-    v_col: Updates
-    v: Updates
-    s_row: Updates
-    s_col: Updates
+    v_row: SecondMoments
+    v_col: SecondMoments
+    v: SecondMoments
+    s_row: SecondMoments
+    s_col: SecondMoments
 
 
 @transformation

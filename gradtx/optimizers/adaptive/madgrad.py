@@ -18,7 +18,7 @@ from gradtx.core import (
     with_eps,
 )
 from gradtx.gradients import add_decayed_weights
-from gradtx.typing import Count, Fraction, NonNegative, Params, Updates
+from gradtx.typing import Count, Fraction, NonNegative, Params, SecondMoments, Updates
 
 
 class MadgradState(NamedTuple):
@@ -32,7 +32,7 @@ class MadgradState(NamedTuple):
     """
 
     count: Count
-    grad_sum_sq: Updates
+    grad_sum_sq: SecondMoments
     s: Updates
     x0: Params
 

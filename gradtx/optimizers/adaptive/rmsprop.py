@@ -23,7 +23,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import scale_by_learning_rate
 from gradtx.optimizers.momentum.sgd import trace
-from gradtx.typing import Count, Decay, Fraction, NonNegative, Updates
+from gradtx.typing import Count, Decay, Fraction, NonNegative, SecondMoments, Updates
 
 
 def divide_by_root_of(eps: Any, eps_in_sqrt: bool, nu_weight: Any = None) -> Any:
@@ -40,7 +40,7 @@ class ScaleByRmsState(NamedTuple):
     """
 
     count: Count
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation
@@ -103,7 +103,7 @@ class ScaleByStddevState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

@@ -19,7 +19,7 @@ from gradtx.core import (
     transformation,
 )
 from gradtx.gradients import scale_by_learning_rate
-from gradtx.typing import Decay, Fraction, NonNegative, Updates
+from gradtx.typing import Decay, Fraction, NonNegative, SecondMoments, Updates
 
 
 class ScaleBySM3State(NamedTuple):
@@ -31,7 +31,7 @@ class ScaleBySM3State(NamedTuple):
       mu: the average of the updates, like the params, in accumulator dtype; None without momentum.
     """
 
-    accumulators: Updates
+    accumulators: SecondMoments
     mu: Updates
 
 

@@ -20,7 +20,7 @@ from gradtx.core import (
     with_eps,
 )
 from gradtx.gradients import scale_by_learning_rate
-from gradtx.typing import Count, Decay, DTypeName, NonNegative, Updates
+from gradtx.typing import Count, Decay, DTypeName, NonNegative, SecondMoments, Updates
 
 
 class ScaleByNovogradState(NamedTuple):
@@ -34,7 +34,7 @@ class ScaleByNovogradState(NamedTuple):
 
     count: Count
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

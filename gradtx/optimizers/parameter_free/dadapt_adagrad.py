@@ -10,7 +10,7 @@ from gradtx.core import Form, GradientTransformation, abs_sq, divide_by_root, le
 from gradtx.gradients import add_decayed_weights, scale
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.optimizers.parameter_free.distance import beside, raised, scalar, sum_of_absolutes
-from gradtx.typing import AtLeastOne, Decay, Mask, NonNegative, Params, Positive, Updates
+from gradtx.typing import AtLeastOne, Decay, Mask, NonNegative, Params, Positive, SecondMoments, Updates
 
 
 class ScaleByDadaptAdagradState(NamedTuple):
@@ -25,7 +25,7 @@ class ScaleByDadaptAdagradState(NamedTuple):
 
     estim_lr: jax.Array
     gsq_weighted: jax.Array
-    sum_of_squares: Updates
+    sum_of_squares: SecondMoments
     grad_sum: Updates
 
 

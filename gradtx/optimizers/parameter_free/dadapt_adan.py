@@ -20,7 +20,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import scale
 from gradtx.optimizers.parameter_free.distance import beside, decayed, decays, raised, scalar, sum_of_absolutes
-from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, Positive, Updates
+from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, Positive, SecondMoments, Updates
 
 
 class ScaleByDadaptAdanState(NamedTuple):
@@ -42,7 +42,7 @@ class ScaleByDadaptAdanState(NamedTuple):
     gsq_weighted: jax.Array
     mu: Updates
     delta: Updates
-    nu: Updates
+    nu: SecondMoments
     previous: Updates
     grad_sum: Updates
 

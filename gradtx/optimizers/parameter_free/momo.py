@@ -25,7 +25,7 @@ from gradtx.gradients import scale
 from gradtx.optimizers.adam.adam import moments
 from gradtx.optimizers.parameter_free.distance import scalar
 from gradtx.optimizers.parameter_free.polyak import loss_of
-from gradtx.typing import Count, Decay, NonNegative, Numeric, Params, Updates
+from gradtx.typing import Count, Decay, NonNegative, Numeric, Params, SecondMoments, Updates
 
 
 class ScaleByMomoState(NamedTuple):
@@ -63,7 +63,7 @@ class ScaleByMomoAdamState(NamedTuple):
     mean_product: jax.Array
     lower_bound: jax.Array
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
 
 
 @transformation

@@ -21,7 +21,7 @@ from gradtx.core import (
 )
 from gradtx.gradients import scale
 from gradtx.optimizers.parameter_free.distance import beside, decayed, decays, raised, scalar, sum_of_absolutes
-from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, Positive, Updates
+from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, Positive, SecondMoments, Updates
 
 
 class ScaleByProdigyState(NamedTuple):
@@ -43,7 +43,7 @@ class ScaleByProdigyState(NamedTuple):
     estim_lr_max: jax.Array
     numerator_weighted: jax.Array
     mu: Updates
-    nu: Updates
+    nu: SecondMoments
     grad_sum: Updates
     params0: Params
 
