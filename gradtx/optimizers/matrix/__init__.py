@@ -5,6 +5,7 @@ from gradtx.optimizers.matrix.apollo import ScaleByApolloState, apollo, apollo_m
 from gradtx.optimizers.matrix.dion import ScaleByDionState, dion, scale_by_dion
 from gradtx.optimizers.matrix.galore import ScaleByGaloreState, galore, scale_by_galore
 from gradtx.optimizers.matrix.inverse_root import InverseRoot, inverse_root
+from gradtx.optimizers.matrix.kron import WhitenUpdatesState, kron, scale_by_kron, whiten_updates
 from gradtx.optimizers.matrix.layout import (
     Matrices,
     MatrixChoice,
@@ -34,6 +35,7 @@ __all__ = [
     "ScaleByGaloreState",
     "ScaleByShampooState",
     "ScaleBySoapState",
+    "WhitenUpdatesState",
     "adamuon",
     "apollo",
     "apollo_mini",
@@ -42,6 +44,7 @@ __all__ = [
     "galore",
     "in_batches",
     "inverse_root",
+    "kron",
     "map_matrices",
     "matrix_labels",
     "muon",
@@ -54,6 +57,7 @@ __all__ = [
     "scale_by_apollo",
     "scale_by_dion",
     "scale_by_galore",
+    "scale_by_kron",
     "scale_by_muon",
     "scale_by_normuon",
     "scale_by_scion",
@@ -65,4 +69,5 @@ __all__ = [
     "shampoo",
     "soap",
     "steepest_direction",
+    "whiten_updates",
 ]

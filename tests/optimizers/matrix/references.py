@@ -263,3 +263,36 @@ class Shampoo:
         )
         product = left @ g @ right
         return (half_left @ g + 2 * product + g @ half_right) / 4 if self.caspr else product
+
+
+class Kron:
+    """Li 2015, 2024: whitening by triangular or diagonal factors; `draw(t, shape)` gives V and whether to balance."""
+
+    def __init__(self, draw: Any, rate: float = 0.1, left: bool = True, right: bool = True) -> None:
+        self.draw, self.rate, self.triangular, self.t, self.q = draw, rate, (left, right), 0, None
+
+    def __call__(self, g: Any) -> Any:
+        if self.q is None:
+            self.q = [np.eye(n, dtype=g.dtype) for n in g.shape]
+        v, balance = self.draw(self.t, g.shape)
+        self.t += 1
+        if balance:
+            left, right = (np.abs(q).max() for q in self.q)
+            self.q = [self.q[0] * np.sqrt(right / left), self.q[1] * np.sqrt(left / right)]
+        left, right = self.q
+        a = left @ (g + np.finfo(np.float32).eps ** 0.5 * np.abs(g).mean() * v) @ right.T
+        b = np.linalg.inv(left).conj().T @ v @ np.linalg.inv(right).conj()
+        pairs = ((a, b), (a.T, b.T))
+        self.q = [self.step(q, *pair, full) for q, pair, full in zip(self.q, pairs, self.triangular, strict=True)]
+        left, right = self.q
+        return left.conj().T @ left @ g @ right.T @ right.conj()
+
+    def step(self, q: Any, a: Any, b: Any, triangular: bool) -> Any:
+        one, two = a @ a.conj().T, b @ b.conj().T
+        if not triangular:
+            one, two = (np.diag(np.diag(x)) for x in (one, two))
+            return q - self.rate / np.max(np.abs(one + two)) * (one - two) @ q
+        x = one + two
+        y = x @ x[:, np.argmax(np.linalg.norm(x, axis=0))]
+        size = np.linalg.norm(x @ y) / np.linalg.norm(y)
+        return q - self.rate / size * np.triu(one - two) @ q
