@@ -508,15 +508,15 @@ pytorch_optimizer.SPlus(params, lr=0.1) | squares
 pytorch_optimizer.SPlus(params, lr=0.1, inverse_steps=3, weight_decay=0.1, ema_rate=0.9) | squares
     none: SPlus is not in gradtx
 pytorch_optimizer.Shampoo(params, lr=0.1) | matrices
-    none: Shampoo is not in gradtx
+    chain(scale_by_shampoo(None, relative_eps=False, precondition_frequency=1), scale_by_learning_rate(0.1))
 pytorch_optimizer.Shampoo(params, lr=0.1, momentum=0.9, weight_decay=0.1, preconditioning_compute_steps=3) | squares
-    none: Shampoo is not in gradtx
+    none: its momentum is of gradients that are preconditioned already
 torch_optimizer.Shampoo(params, lr=0.1) | matrices
-    none: Shampoo is not in gradtx
+    none: each factor is of gradients that those of the axes before have preconditioned
 torch_optimizer.Shampoo(params, lr=0.1, momentum=0.9, weight_decay=0.1) | matrices falling
-    none: Shampoo is not in gradtx
+    none: each factor is of gradients that those of the axes before have preconditioned
 torch_optimizer.Shampoo(params, lr=0.1) | arrays
-    none: Shampoo is not in gradtx
+    none: each factor is of gradients that those of the axes before have preconditioned
 pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.0) | squares
     chain(scale_by_soap(first_step="skip"), scale_by_learning_rate(0.1))
 pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.1, precondition_frequency=3) | squares falling

@@ -6,6 +6,7 @@ from gradtx.wrappers.average import EmaParamsState, averaged_params, ema_params
 from gradtx.wrappers.cautious import cautious
 from gradtx.wrappers.extragradient import ExtragradientState, extragradient
 from gradtx.wrappers.flatten import flatten
+from gradtx.wrappers.graft import GraftState, graft
 from gradtx.wrappers.grams import grams
 from gradtx.wrappers.hyperparams import (
     TunableState,
@@ -42,6 +43,7 @@ __all__ = [
     "AverageIteratesState",
     "EmaParamsState",
     "ExtragradientState",
+    "GraftState",
     "LawaState",
     "LookaheadState",
     "MechanicState",
@@ -66,6 +68,7 @@ __all__ = [
     "finish_accumulation",
     "flatten",
     "get_hyperparams",
+    "graft",
     "grams",
     "heun",
     "incremental_update",

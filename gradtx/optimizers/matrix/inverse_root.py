@@ -14,7 +14,8 @@ from gradtx.tree.arithmetic import cast, widen
 RootMethod = Literal["eigh", "newton"]
 
 _MOST_STEPS, _WORST_GROWTH = 100, 1.2
-"""Of the iteration: how many steps, and by how much its error may grow in one."""
+"""Of the iteration: how many steps, and by how much the norm of its error may grow in one. But for rounding it falls;
+the largest element of the error may grow by more."""
 
 _POWER_STEPS = 30
 """How often a vector is multiplied by a matrix to find its largest eigenvalue, which need not be exact."""
@@ -126,27 +127,30 @@ def _by_newton(
     a = a + (largest == 0) * identity  # of zero without eps, as if its eigenvalues were the least normal number
     z = (1 + p) / (2 * _frobenius(a))
 
-    def error_of(m: jax.Array) -> jax.Array:
-        return jnp.max(jnp.abs(m - identity), axis=(-2, -1), keepdims=True)
+    def errors_of(m: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The largest element and the norm of the error."""
+        return jnp.max(jnp.abs(m - identity), axis=(-2, -1), keepdims=True), _frobenius(m - identity)
 
     def goes_on(carry: tuple[Any, ...]) -> jax.Array:
-        _, _, _, going, step = carry
+        _, _, going, step = carry
         return jnp.any(going) & (step < _MOST_STEPS)
 
     def iterate(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, m, error, going, step = carry
+        (x, m), (error, norm), going, step = carry
         t = ((p + 1) * identity - m) / p
-        x_next, m_next = x @ t, _power(t, p) @ m
-        error_next = error_of(m_next)
-        better = going & (error_next < _WORST_GROWTH * error)
-        x, m = jnp.where(better, x_next, x), jnp.where(better, m_next, m)
-        error = jnp.where(better, error_next, error)
-        return x, m, error, better & (error > tolerance), step + 1
+        m_next = _power(t, p) @ m
+        error_next, norm_next = errors_of(m_next)
+        better = going & (norm_next < _WORST_GROWTH * norm)
+        new = jax.tree.map(
+            lambda new, old: jnp.where(better, new, old),
+            ((x @ t, m_next), (error_next, norm_next)), ((x, m), (error, norm)),
+        )  # fmt: skip
+        return *new, better & (new[1][0] > tolerance), step + 1
 
     with jax.default_matmul_precision("highest"):
         m = z * a
-        start = z ** (1 / p) * identity, m, error_of(m), jnp.isfinite(z), jnp.zeros((), jnp.int32)
-        x, _, error, _, _ = jax.lax.while_loop(goes_on, iterate, start)
+        start = (z ** (1 / p) * identity, m), errors_of(m), jnp.isfinite(z), jnp.zeros((), jnp.int32)
+        (x, _), (error, _), _, _ = jax.lax.while_loop(goes_on, iterate, start)
     return x * size ** (-1 / p), error[..., 0, 0]
 
 
