@@ -116,7 +116,8 @@ def test_a_docstring_has_its_sections(name: str) -> None:
 COMMON = {
     "accumulate", "apply_every", "apply_if_finite", "clip", "ema", "flatten", "identity", "measure_with_ema", "monitor",
     "scale", "scale_by_learning_rate", "scale_by_schedule", "set_to_zero", "skip_if", "skip_large_updates",
-    "snapshot", "split_real_and_imaginary", "stateless", "stateless_with_tree_map", "reduce_on_plateau", "tunable", "with_state_reset", "zero_nans",
+    "snapshot", "split_real_and_imaginary", "stateless", "stateless_with_tree_map", "reduce_on_plateau", "tunable",
+    "with_state_reset", "zero_nans",
 }  # fmt: skip
 """What is nobody's idea in particular."""
 
