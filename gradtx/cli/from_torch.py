@@ -163,7 +163,7 @@ KELLER = (3.4445, -4.7750, 2.0315)
 
 
 def _muon(given: dict[str, Any], notes: Notes) -> Transformation:
-    scalings = {None: "keller", "original": "keller", "match_rms_adamw": "match_rms"}
+    scalings: dict[Any, Any] = {None: "keller", "original": "keller", "match_rms_adamw": "match_rms"}
     if given["adjust_lr_fn"] not in scalings:
         raise CommandError(f"convert: adjust_lr_fn must be one of {list(scalings)}, got {given['adjust_lr_fn']!r}")
     row = given["ns_coefficients"]
@@ -176,7 +176,7 @@ def _muon(given: dict[str, Any], notes: Notes) -> Transformation:
     )
     notes.append("torch's iteration is in bfloat16, here on accelerators only, unless dtype says so")
     notes.append("eps is added to the norm here, its least value in torch: the same but for tiny gradients")
-    how = {} if tuple(row) == KELLER else {"method": (tuple(row),)}
+    method = "newton_schulz" if tuple(row) == KELLER else (tuple(row),)
     return gradtx.muon(
         given["lr"],
         given["momentum"],
@@ -185,7 +185,7 @@ def _muon(given: dict[str, Any], notes: Notes) -> Transformation:
         steps=given["ns_steps"],
         eps=given["eps"],
         scaling=scalings[given["adjust_lr_fn"]],
-        **how,
+        method=method,
     )
 
 

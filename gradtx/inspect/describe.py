@@ -185,7 +185,7 @@ def _of_transformation(tx: Any, params: Params | None, cost: bool) -> Descriptio
     whole = tally(jax.eval_shape(lambda tree: tree, params))  # a Python number has no dtype before it is an array
     total, leaves = seen[()], len(jax.tree.leaves(params))
     cells = tuple((_cell(row), *_costs(row, seen, leaves)) for row in rows)
-    above = (
+    above: tuple[str, ...] = (
         f"{_count(total.parameters)} parameters in {leaves} {'leaf' if leaves == 1 else 'leaves'}: {_sizes(whole)}",
         f"state: {_sizes(total.state)}, {_ratio(total.state.total(), total.parameters)} bytes per parameter",
     )

@@ -151,12 +151,13 @@ def _note(init: Any, mask: Mask, overhead: Bytes, path: Path, seen: dict[Path, S
     state = init(params)
     changed = params if mask is None else tree.keep_selected(params, tree.resolve_mask(mask, params))
     sizes = [jnp.size(x) for x in jax.tree.leaves(params)]
-    seen[path] = Seen(len(jax.tree.leaves(changed)), sum(sizes), tally(state) + overhead, _shapes(params))
+    shapes = jax.tree.map(_shape, params)
+    seen[path] = Seen(len(jax.tree.leaves(changed)), sum(sizes), tally(state) + overhead, shapes)
     return state
 
 
-def _shapes(params: Params) -> Params:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), params)
+def _shape(x: Any) -> Any:
+    return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))  # type: ignore[no-untyped-call]
 
 
 def _of_schedules(schedules: dict[str, Schedule]) -> Bytes:
