@@ -44,7 +44,7 @@ class TreeMismatchError(GradtxError, ValueError):
     """Two trees that should match do not: structure, shape or dtype."""
 
 
-class MissingExtraError(GradtxError, TypeError):
+class MissingExtraError(GradtxError, TypeError, ValueError):
     """`update` needs ``params`` or an extra keyword that was not passed."""
 
 

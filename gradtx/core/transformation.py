@@ -149,7 +149,8 @@ class GradientTransformation(Value):
                 with _locating(name), _standard_promotion():
                     self._refuse_arrays()
                     form = self.form
-                    return placed_with(params, (form.init if isinstance(form, Leafwise) else form[0])(params))
+                    begin = form.init if isinstance(form, Leafwise) else form[0]
+                    return placed_with(params, begin(jax.tree.map(_as_array, params)))
             except TypeError as error:
                 if not isinstance(error, GradtxError):
                     _check_arrays(params, name)
@@ -179,6 +180,14 @@ class GradientTransformation(Value):
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
 
+    def __getitem__(self, index: int) -> Any:
+        return (self.init, self.update)[index]
+
+
+def _as_array(x: Any) -> Any:
+    """Zeros in place of the shape of a parameter: of params that are not made yet, the state is that of zeros."""
+    return jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
+
 
 def _varies(x: Any) -> bool:
     """Whether a number is no part of the program: a schedule, or an array, which may be traced."""
@@ -205,7 +214,7 @@ def _standard_promotion() -> contextlib.AbstractContextManager[Any]:
 
 def _refuse_state(expected: type, state: Any) -> None:
     """Refuse the state of another transformation, or something else in its place; nothing in it is nothing in it."""
-    if expected is EmptyState and isinstance(state, tuple) and not state:
+    if expected is EmptyState and (state is None or (isinstance(state, tuple | dict) and not state)):
         return
     got, name = type_name(state), expected.__name__
     hint = "pass the state that init(params) of this transformation made: tx.update(grads, state, params)"

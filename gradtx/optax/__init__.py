@@ -69,6 +69,7 @@ from gradtx.optax._base import (
     TransformUpdateExtraArgsFn,
     TransformUpdateFn,
     WrappedSchedule,
+    apply_updates,
     identity,
     init_empty_state,
     set_to_zero,
@@ -210,9 +211,6 @@ from gradtx.optax.transforms import (
 from gradtx.optimizers import (
     EmaState,
     TraceState,
-)
-from gradtx.storage import (
-    apply_updates,
 )
 from gradtx.tree import global_norm
 from gradtx.typing import (

@@ -72,6 +72,11 @@ class TransformUpdateExtraArgsFn(Protocol):
         """The outgoing updates and the next state."""
 
 
+def apply_updates(params: Params, updates: Updates) -> Params:
+    """The params plus the updates."""
+    return gradtx.apply_updates(params, updates)
+
+
 def init_empty_state(params: Params) -> EmptyState:
     """The state of a transformation that remembers nothing."""
     del params

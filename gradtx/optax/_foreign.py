@@ -1,6 +1,7 @@
 """Names of Optax's that are not about gradient transformations: those of an installed Optax."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from gradtx.errors import MissingPackageError
@@ -28,3 +29,11 @@ def of_optax(module: str, name: str) -> Any:
     if name in PARTS and module == "optax":
         return importlib.import_module(f"{module}.{name}")
     return getattr(theirs, name)
+
+
+def is_known(name: str) -> bool:
+    """Whether `gradtx.optax` has a name, or hands it on."""
+    if name in PARTS or hasattr(importlib.import_module("gradtx.optax.contrib"), name):
+        return True
+    ours = importlib.import_module("gradtx.optax")
+    return name in ours.__all__ or (importlib.util.find_spec("optax") is not None and hasattr(ours, name))

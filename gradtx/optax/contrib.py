@@ -361,7 +361,10 @@ def _is_dimension_numbers(x: Any) -> bool:
 
 
 def _dimension_numbers(numbers: Any, tree: Any) -> Any:
-    return numbers(tree) if callable(numbers) else numbers
+    """The numbers of each leaf, from those of a prefix of the tree or from a function of it."""
+    given = numbers(tree) if callable(numbers) else numbers
+    spread = lambda own, part: jax.tree.map(lambda _: own, part)  # noqa: E731
+    return jax.tree.map(spread, given, tree, is_leaf=_is_dimension_numbers)
 
 
 @unbounded
@@ -659,9 +662,11 @@ def schedule_free(
     """
     base = as_transformation(base_optimizer)
 
+    stored = None if state_dtype is None or jnp.issubdtype(state_dtype, jnp.complexfloating) else state_dtype
+
     @unbounded
     def average(rate: Any) -> GradientTransformation:
-        return gradtx.average_iterates(rate, b1, weight_lr_power, state_dtype)
+        return gradtx.average_iterates(rate, b1, weight_lr_power, stored)
 
     def init(params: Params) -> ScheduleFreeState:
         own = average(0.0).init(params)

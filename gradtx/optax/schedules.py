@@ -27,17 +27,17 @@ from gradtx.typing import Params, State, Updates
 
 constant_schedule = unbounded(gradtx.constant_schedule)
 cosine_decay_schedule = unbounded(gradtx.cosine_decay_schedule)
-cosine_onecycle_schedule = unbounded(gradtx.cosine_onecycle_schedule)
+cosine_onecycle_schedule = gradtx.cosine_onecycle_schedule
 exponential_decay = unbounded(gradtx.exponential_decay)
-join_schedules = unbounded(gradtx.join_schedules)
-linear_onecycle_schedule = unbounded(gradtx.linear_onecycle_schedule)
+join_schedules = gradtx.join_schedules
+linear_onecycle_schedule = gradtx.linear_onecycle_schedule
 linear_schedule = unbounded(gradtx.linear_schedule)
-piecewise_constant_schedule = unbounded(gradtx.piecewise_constant_schedule)
-piecewise_interpolate_schedule = unbounded(gradtx.piecewise_interpolate_schedule)
+piecewise_constant_schedule = gradtx.piecewise_constant_schedule
+piecewise_interpolate_schedule = gradtx.piecewise_interpolate_schedule
 polynomial_schedule = unbounded(gradtx.polynomial_schedule)
-sgdr_schedule = unbounded(gradtx.sgdr_schedule)
+sgdr_schedule = gradtx.sgdr_schedule
 warmup_constant_schedule = unbounded(gradtx.warmup_constant_schedule)
-warmup_cosine_decay_schedule = unbounded(gradtx.warmup_cosine_decay_schedule)
+warmup_cosine_decay_schedule = gradtx.warmup_cosine_decay_schedule
 warmup_exponential_decay_schedule = unbounded(gradtx.warmup_exponential_decay_schedule)
 
 
@@ -86,7 +86,7 @@ def inject_hyperparams(
         raise ArgumentValueError(expected, got=str(sorted(static)), origin="inject_hyperparams")
 
     def as_stored(x: Any) -> Any:
-        if isinstance(x, jax.Array) and not x.weak_type:
+        if isinstance(x, jax.Array) and not getattr(x, "weak_type", False):
             return x
         dtype = jnp.result_type(x)
         wanted = jnp.result_type(float) if hyperparam_dtype is None else hyperparam_dtype

@@ -55,7 +55,7 @@ def clip_by_global_norm(max_norm: Any) -> GradientTransformation:
 def adaptive_grad_clip(clipping: Any, eps: Any = 1e-3, axis: Any = None) -> GradientTransformation:
     """Bound the norm of each unit by that of its parameters.
 
-    `axis` is summed over; None is all axes of a vector, the first of two or three, and the first three of four.
+    `axis` is summed over; None is all axes of a vector, the first of two or three, and all but the last of four or five.
     """
 
     def leaf(g: Any, p: Any) -> Any:
@@ -76,10 +76,10 @@ def unitwise_norm(x: jax.Array, axis: Any = None) -> jax.Array:
             axis = tuple(range(jnp.ndim(x)))
         elif jnp.ndim(x) in (2, 3):
             axis = 0
-        elif jnp.ndim(x) == 4:
-            axis = (0, 1, 2)
+        elif jnp.ndim(x) in (4, 5):
+            axis = tuple(range(jnp.ndim(x) - 1))
         else:
-            expected = "a leaf with at most four axes, or the axes to sum over"
+            expected = "a leaf with at most five axes, or the axes to sum over"
             raise ArgumentValueError(expected, got=f"shape {list(jnp.shape(x))}", origin="optax.unitwise_norm")
     summed = {a % max(jnp.ndim(x), 1) for a in ((axis,) if isinstance(axis, int) else axis)}
     if len(summed) == jnp.ndim(x):
@@ -312,7 +312,9 @@ def partition(
     members = {k: as_transformation(tx) for k, tx in transforms.items()}
     if mask_compatible_extra_args:
         members = {k: _with_masked_extras(tx) for k, tx in members.items()}
-    made = viewed(gradtx.partition(members, param_labels), _MASKED_GROUPS)
+    # A function, so that wrong labels are an error of `init`, as in Optax.
+    labels = param_labels if callable(param_labels) else lambda _: param_labels
+    made = viewed(gradtx.partition(members, labels), _MASKED_GROUPS)
 
     def init_of_placeholder(params: Params) -> PartitionState:
         return PartitionState({k: MaskedState(tx.init(params)) for k, tx in members.items()})

@@ -285,10 +285,9 @@ def _found(node: Any, key: Any, path: _Path) -> Iterator[tuple[_Path, Any]]:
         yield path, node
     if node is None or not _is_inner(node):
         return
-    for entry, name, child in _children(node):
-        here = (*path, entry)
-        if name is not None and name == key:
-            yield here, child
+    children = [((*path, entry), name, child) for entry, name, child in _children(node)]
+    yield from ((here, child) for here, name, child in children if name is not None and name == key)
+    for here, _, child in children:
         yield from _found(child, key, here)
 
 
