@@ -16,6 +16,7 @@ import gradtx
 from gradtx import MatrixLayout
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.optimizers.matrix import in_batches, map_matrices
+from gradtx.optimizers.matrix.layout import in_equal_batches, init_matrices, map_matrices_with
 
 
 def layouts(params, matrices=None):
@@ -216,6 +217,37 @@ def test_matrices_of_one_shape_are_one_batch_and_the_short_side_is_first():
     seen.clear()
     in_batches(double, [jnp.ones((1, 2, 2))] * 10)
     assert seen == [(4, 2, 2), (4, 2, 2), (2, 2, 2)]
+
+
+def test_what_belongs_to_matrices_goes_with_them_into_their_batches():
+    seen = []
+
+    def scaled(x, row):
+        seen.append((x.shape, row.shape))
+        return x * row[:, None, :], row + 1
+
+    xs = [jnp.ones(shape) for shape in [(1, 2, 3), (2, 2, 3), (1, 3, 2)]]
+    rows = [jnp.full((len(x), x.shape[2]), float(i)) for i, x in enumerate(xs)]
+    made, after = in_equal_batches(scaled, xs, rows)
+    for i, (x, y, row) in enumerate(zip(xs, made, after, strict=True)):
+        np.testing.assert_array_equal(y, i * x)
+        np.testing.assert_array_equal(row, rows[i] + 1)
+    assert seen == [((3, 2, 3), (3, 3)), ((1, 3, 2), (1, 2))]
+
+
+def test_states_are_tuples_of_the_matrices_of_a_leaf_and_stay_where_a_gradient_is_absent():
+    params = {"a": jnp.ones((2, 3), jnp.bfloat16), "qkv": jnp.ones((2, 6)), "absent": None}
+    state = init_matrices(lambda x: jnp.zeros((len(x), x.shape[2]), jnp.float32), params, None)
+    assert jax.tree.map(jnp.shape, state) == {"a": ((1, 3),), "qkv": ((1, 2),) * 3, "absent": None}
+
+    def add(xs, sums):
+        return [[2 * x for x in xs], [s + x.sum(1) for x, s in zip(xs, sums, strict=True)]]
+
+    updates, after = map_matrices_with(add, {**params, "a": None}, (state,), None)
+    assert updates["a"] is updates["absent"] is after["absent"] is None
+    np.testing.assert_array_equal(updates["qkv"], 2)
+    np.testing.assert_array_equal(after["a"][0], 0)
+    np.testing.assert_array_equal(after["qkv"][2], 2)
 
 
 def test_leaves_keep_their_dtypes_and_absent_ones_stay():
