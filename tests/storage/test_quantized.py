@@ -162,10 +162,10 @@ def test_what_is_not_finite_is_stored_as_zero_and_spoils_no_neighbour():
 
 
 def test_an_outlier_makes_no_huge_step_of_its_neighbours():
-    """Their second moments are below the least code; stored as zero, the next steps would be 1e8 times too long."""
+    """Their second moments are below the least code; stored as zero, the next step would be 50 times too long."""
     tx, params = gradtx.quantized(gradtx.scale_by_adam(), 64, 1), jnp.zeros(64)
     state = tx.init(params)
-    for g in (jnp.full(64, 1e-5).at[0].set(1e3), jnp.full(64, 1e-5)):
+    for g in (jnp.full(64, 1e-5).at[0].set(1.0), jnp.zeros(64)):
         updates, state = tx.update(g, state, params)
     assert np.abs(updates).max() < 2
 
