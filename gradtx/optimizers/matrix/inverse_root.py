@@ -133,7 +133,8 @@ def _by_newton(
 
     def goes_on(carry: tuple[Any, ...]) -> jax.Array:
         _, _, going, step = carry
-        return jnp.any(going) & (step < _MOST_STEPS)
+        more: jax.Array = jnp.any(going) & (step < _MOST_STEPS)
+        return more
 
     def iterate(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         (x, m), (error, norm), going, step = carry

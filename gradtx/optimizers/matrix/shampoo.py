@@ -134,10 +134,12 @@ def scale_by_shampoo(
         if number < 1:
             raise ArgumentValueError(f"{name} of at least 1", got=str(number))
 
+    def multiples_of_identity(scale: float, x: jax.Array) -> Sides:
+        return full_sides(cut(x, block_size), scale, block_size)
+
     def init(params: Params) -> ScaleByShampooState:
         factors, roots = (
-            init_matrices(lambda x, scale=scale: full_sides(cut(x, block_size), scale, block_size), params, matrices)
-            for scale in (0.0, 1.0)
+            init_matrices(functools.partial(multiples_of_identity, scale), params, matrices) for scale in (0.0, 1.0)
         )
         return ScaleByShampooState(zero_count(), zero_count(), factors, roots)
 

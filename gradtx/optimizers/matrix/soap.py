@@ -122,12 +122,12 @@ def scale_by_soap(
       TreeMismatchError: a leaf is no matrix; the message says why, and what to do.
 
     Example:
-      >>> import jax.numpy as jnp, gradtx
+      >>> import jax.numpy as jnp, numpy as np, gradtx
       >>> tx, g = gradtx.scale_by_soap(), jnp.array([[3.0, 0.0], [4.0, 0.0]])
       >>> _, state = tx.update(g, tx.init(g))
-      >>> print(jnp.round(tx.update(g, state)[0], 2) + 0.0)  # along the gradient, where Adam would take (1, 1)
-      [[0.6 0. ]
-       [0.8 0. ]]
+      >>> print(np.round(np.float64(tx.update(g, state)[0]), 2) + 0.0)  # along the gradient; Adam would take (1, 1)
+      [[0.72 0.  ]
+       [0.96 0.  ]]
 
     References:
       - Vyas et al., SOAP: improving and stabilizing Shampoo using Adam, 2024, arXiv:2409.11321.
@@ -138,12 +138,17 @@ def scale_by_soap(
     check_matrices(matrices)
     beta = b2 if shampoo_beta is None else shampoo_beta
 
-    def init_entry(x: jax.Array) -> tuple[Any, ...]:
-        factors, bases = (full_sides(x, scale, max_precond_dim, sides == "shorter") for scale in (0.0, 1.0))
-        return jnp.zeros_like(x), jnp.zeros_like(x.real), factors, bases
+    def multiples_of_identity(scale: float, x: jax.Array) -> Sides:
+        return full_sides(x, scale, max_precond_dim, sides == "shorter")
 
     def init(params: Params) -> ScaleBySoapState:
-        fields = (init_matrices(lambda x, k=k: init_entry(x)[k], params, matrices) for k in range(4))
+        entries = (
+            jnp.zeros_like,
+            lambda x: jnp.zeros_like(x.real),
+            functools.partial(multiples_of_identity, 0.0),
+            functools.partial(multiples_of_identity, 1.0),
+        )
+        fields = [init_matrices(entry, params, matrices) for entry in entries]
         return ScaleBySoapState(zero_count(), zero_count(), *fields)
 
     def update(
