@@ -1,13 +1,13 @@
 """Steps and time to a target on real tasks, each optimizer at its best rate of one grid that all share.
 
-    python -m benchmarks.convergence                       # digits; with GRADTX_DATA also MNIST and Shakespeare
-    python -m benchmarks.convergence --tasks digits --seeds 5
+    python -m benchmarks.convergence                       # digits; with GRADTX_DATA also the others
+    python -m benchmarks.convergence --tasks digits --seeds 5 --cosine
 
 All rates and seeds of an optimizer are one compiled program.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -21,13 +21,15 @@ from benchmarks import report
 from benchmarks.tasks import TASKS, Task
 from gradtx.cli.race import Entrant, Outcome, Plan, race, ticks
 
+Make = Callable[[Any], gradtx.GradientTransformation]
+
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """The grid."""
 
 MATRICES = {"blocks/*/scales": False, "blocks/*/qkv": "in out/3", "blocks/*": "in out", "*": False}
 """Those of the transformer; in models of other names, what the rule of `choose_matrices` says."""
 
-OPTIMIZERS: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Make] = {
     "sgd": gradtx.sgd,
     "momentum": lambda rate: gradtx.sgd(rate, momentum=0.9),
     "nesterov": lambda rate: gradtx.sgd(rate, momentum=0.9, nesterov=True),
@@ -43,29 +45,42 @@ OPTIMIZERS: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
     "ranger": gradtx.ranger,
     "lion": gradtx.lion,
     "sam(adam)": lambda rate: gradtx.sam(gradtx.adam(rate)),
+    "schedule_free_adamw": gradtx.schedule_free_adamw,
+    "muon": lambda rate: gradtx.muon(rate, weight_decay=0.01),
 }
-OF_MATRICES: dict[str, Callable[[float], gradtx.GradientTransformation]] = {
+"""By label, the optimizer as a function of its rate; all else is at its default, except weight decays."""
+
+OF_TRANSFORMER: dict[str, Make] = {
     "muon": lambda rate: gradtx.muon(rate, weight_decay=0.01, matrices=MATRICES),
 }
-"""The same for the methods of matrices, which only the transformer is trained with."""
+"""Those that are told which leaves of the transformer are matrices."""
 
-OPTIMIZERS |= OF_MATRICES
-"""By label, the optimizer as a function of its rate; all else is at its default, except AdamW's weight decay."""
+STAYS = ("schedule_free_adamw",)
+"""Those whose rate stays where the others' falls."""
 
 LEGS = 20
 Row = dict[str, Any]
 
 
-def measure(task: Task, names: Iterable[str], rates: Iterable[float], seeds: int, steps: int) -> list[Row]:
-    """One row for each optimizer, the quickest to the target first."""
+def measure(
+    task: Task, optimizers: Mapping[str, Make], rates: Iterable[float], seeds: int, steps: int, *, cosine: bool = False
+) -> list[Row]:
+    """One row for each optimizer, the quickest to the target first; with `cosine`, at rates that fall to zero."""
     every = max(1, steps // LEGS)
     plan = Plan(task.model, task.dataset, task.batch, steps // every, every, seeds, vectorised=task.vectorised)
-    entrants = [Entrant(name, OPTIMIZERS[name](rate), f"{rate:g}") for name in names for rate in rates]
+
+    def entrant(name: str, rate: float) -> Entrant:
+        falls = cosine and name not in STAYS
+        return Entrant(
+            name, optimizers[name](gradtx.cosine_decay_schedule(rate, steps) if falls else rate), f"{rate:g}"
+        )
+
+    entrants = [entrant(name, rate) for name in optimizers for rate in rates]
     with Progress(transient=True) as progress:
         bar = progress.add_task("", total=ticks(entrants, plan))
         outcomes = race(entrants, plan, lambda what, done: progress.update(bar, description=what, advance=done))
-    best = {name: _best(o for o in outcomes if o.entrant.label == name) for name in names}
-    rows = [_row(outcome, task.target, operations(task, OPTIMIZERS[name](0.1))) for name, outcome in best.items()]
+    best = {name: _best(o for o in outcomes if o.entrant.label == name) for name in optimizers}
+    rows = [_row(outcome, task.target, operations(task, optimizers[name](0.1))) for name, outcome in best.items()]
     return sorted(rows, key=lambda row: (row["steps to target"], row["final loss"]))
 
 
@@ -151,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="by default, the task's own number")
+    parser.add_argument("--cosine", action="store_true", help="rates that fall to zero along a cosine")
     options = parser.parse_args(arguments)
     rich.print(report.describe(report.machine()))
     results: dict[str, list[Row]] = {}
@@ -160,8 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: left out; set GRADTX_DATA to the folder that has its data")
             continue
         steps = options.steps or task.steps
-        chosen = [label for label in options.optimizers if label not in OF_MATRICES or name == "shakespeare"]
-        results[name] = measure(task, chosen, options.rates, options.seeds, steps)
+        makes = OPTIMIZERS | (OF_TRANSFORMER if name == "shakespeare" else {})
+        chosen = {label: makes[label] for label in options.optimizers}
+        results[name] = measure(task, chosen, options.rates, options.seeds, steps, cosine=options.cosine)
         show(name, task, results[name])
     report.save(options, results, lambda axes: draw(results, axes))
     return 0

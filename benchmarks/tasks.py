@@ -1,7 +1,8 @@
-"""What `convergence` trains: digits by a perceptron, MNIST by LeNet-5, Shakespeare's characters by a transformer.
+"""What `convergence` trains: perceptron, LeNet-5 (MNIST, CIFAR-10), and a transformer on Shakespeare's characters.
 
 The first comes with scikit-learn. The others are read from the folder that the environment variable GRADTX_DATA names:
-``mnist/train-images-idx3-ubyte.gz`` and its three siblings, ``tinyshakespeare/input.txt``.
+``mnist/train-images-idx3-ubyte.gz`` and its three siblings, ``cifar10/cifar10_10k_2k.npz``,
+``tinyshakespeare/input.txt``.
 """
 
 import dataclasses
@@ -52,6 +53,14 @@ def mnist() -> Task | None:
     test = Rows(*(_idx(folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")))[:2000]
     dataset = Dataset(train, train[:1000], test, "MNIST")
     return Task(models.lenet5(28, channels=1), dataset, batch=64, steps=300, target=0.2)
+
+
+def cifar10() -> Task | None:
+    """CIFAR-10, LeNet-5; nine thousand of its images, and a thousand for the loss."""
+    folder = _folder("cifar10")
+    if folder is None:
+        return None
+    return Task(models.lenet5(), data.load_cifar10(folder.parent), batch=64, steps=400, target=1.6)
 
 
 def _idx(path: Path) -> Any:
@@ -129,5 +138,10 @@ def _folder(name: str) -> Path | None:
     return folder if "GRADTX_DATA" in os.environ and folder.is_dir() else None
 
 
-TASKS: dict[str, Callable[[], Task | None]] = {"digits": digits, "mnist": mnist, "shakespeare": shakespeare}
+TASKS: dict[str, Callable[[], Task | None]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "shakespeare": shakespeare,
+}
 """The tasks by name; None where the data is missing."""

@@ -30,6 +30,9 @@ NAMES = 1
 FEW = 8
 """So many optimizers are named before the race begins."""
 
+LARGE = 1e4
+"""Losses from here on are written with an exponent."""
+
 AIRFOIL_INTERVAL = (0.2416, 0.26)
 """Where every seed of the airfoil run should end: from just below the optimum to a little above it."""
 
@@ -222,7 +225,10 @@ def duration(seconds: float) -> str:
 
 def mean(values: Array, digits: int) -> str:
     """The mean over seeds."""
-    return f"{values.mean():.{digits}f}" if np.isfinite(values).all() else "diverged"
+    if not np.isfinite(values).all():
+        return "diverged"
+    whole = values.mean()
+    return f"{whole:.{digits}f}" if whole < LARGE else f"{whole:.3g}"
 
 
 def percent(values: Array | None) -> str:

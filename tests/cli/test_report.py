@@ -117,6 +117,11 @@ def test_divergence_is_named():
     assert text.count("diverged") == 2
 
 
+def test_a_loss_that_went_uphill_takes_no_room():
+    assert report.mean(np.array([2e8, 4e8]), 4) == "3e+08"
+    assert report.mean(np.array([0.25, 0.75]), 4) == "0.5000"
+
+
 def test_one_seed_has_no_spread():
     assert report.percent(np.array([0.5])) == "50.0 %"
     assert report.percent(None) == ""
