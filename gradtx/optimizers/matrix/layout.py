@@ -21,7 +21,7 @@ from gradtx.optimizers.adam import adamw
 from gradtx.tree.arithmetic import cast as cast_array
 from gradtx.tree.arithmetic import widen
 from gradtx.tree.paths import flatten_like, is_function, is_inert, is_none, leaf_paths
-from gradtx.tree.select import broadcast_prefix, matches, no_match
+from gradtx.tree.select import broadcast_prefix, is_glob, matches, no_match, require_matches, resolve_mask
 from gradtx.typing import Mask, Params
 
 Matrices: TypeAlias = Any
@@ -267,11 +267,17 @@ def matrices_and_rest(
     matrices: Matrices,
 ) -> GradientTransformation:
     """An optimizer of matrices by a direction, with decoupled decay; of other leaves by `rest`, or `adamw`."""
-    of_matrices = chain(
-        direction, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate)
-    )
-    others = rest or adamw(learning_rate, b2=0.95, weight_decay=weight_decay, mask=weight_decay_mask)
-    return partition({"matrix": of_matrices, "rest": others}, functools.partial(matrix_labels, matrices))
+    mask: Mask = weight_decay_mask
+    if is_glob(mask):  # that has to match among all leaves, and not in each of the two groups
+        mask = functools.partial(resolve_mask, weight_decay_mask)
+
+    def labels(params: Params) -> Any:
+        require_matches(weight_decay_mask, params)
+        return matrix_labels(matrices, params)
+
+    of_matrices = chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))
+    others = rest or adamw(learning_rate, b2=0.95, weight_decay=weight_decay, mask=mask)
+    return partition({"matrix": of_matrices, "rest": others}, labels)
 
 
 def _like_an_embedding(layout: MatrixLayout) -> bool:

@@ -152,3 +152,15 @@ def test_the_warm_up_of_the_number_of_steps_is_a_schedule():
         updates, state = tx.update(params, state, params)
     assert np.isfinite(updates["kernel"]).all()
     assert state.hyperparams["beta"] == pytest.approx(0.87)
+
+
+def test_a_glob_of_the_decay_may_match_in_one_of_the_two_groups_alone():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "embed": jnp.ones((4, 2))}
+    grads = jax.tree.map(jnp.zeros_like, params)
+    for mask, decayed in (("kernel", {"kernel"}), ("embed", {"embed"}), (("kernel", "bias"), {"kernel", "bias"})):
+        updates = trajectory(gradtx.muon(0.1, weight_decay_mask=mask), params, [grads])[0]
+        assert {name for name, u in updates.items() if u.any()} == decayed
+    with pytest.raises(gradtx.errors.ArgumentValueError, match="kernels"):
+        gradtx.muon(0.1, weight_decay_mask="kernels").init(params)
+    tree = {"kernel": True, "bias": False, "embed": False}
+    assert not trajectory(gradtx.muon(0.1, weight_decay_mask=tree), params, [grads])[0]["embed"].any()
