@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import jax.numpy as jnp
+
 from gradtx.core import (
     Form,
     GradientTransformation,
@@ -153,6 +155,11 @@ def _leafwise(form: Leafwise, view: View) -> Leafwise:
         merge=lambda state, outline, rows: view.again(form.merge(view.back(state), outline, rows), state),
         state_type=object,
     )
+
+
+def moment_dtype(dtype: Any) -> Any:
+    """The dtype of moments as gradtx takes it: that of the real ones. Complex moments are complex by themselves."""
+    return None if dtype is None or jnp.issubdtype(dtype, jnp.complexfloating) else dtype
 
 
 def pair(init: Callable[..., Any], update: Callable[..., Any]) -> GradientTransformation:

@@ -10,7 +10,7 @@ from gradtx.core import GradientTransformation, moving_average, zero_count
 from gradtx.core import Schedule as _Schedule
 from gradtx.errors import ArgumentValueError
 from gradtx.optax._base import ScalarOrSchedule, Schedule, identity
-from gradtx.optax._form import View, counted, pair, renamed, unbounded, viewed
+from gradtx.optax._form import View, counted, moment_dtype, pair, renamed, unbounded, viewed
 from gradtx.typing import EmptyState, Updates
 
 ScaleByAdamState = gradtx.ScaleByAdamState
@@ -42,7 +42,7 @@ def scale_by_adam(
     nesterov: bool = False,
 ) -> GradientTransformation:
     """Adam's direction."""
-    return gradtx.scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+    return gradtx.scale_by_adam(b1, b2, eps, eps_root, moment_dtype(mu_dtype), nesterov=nesterov)
 
 
 @unbounded
@@ -162,7 +162,7 @@ def scale_by_amsgrad(
     if convention is None:
         got = f"{bias_correction_mu} and {bias_correction_nu}"
         raise ArgumentValueError("both bias corrections or neither", got=got, origin="optax.scale_by_amsgrad")
-    return gradtx.scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction=convention)
+    return gradtx.scale_by_amsgrad(b1, b2, eps, eps_root, moment_dtype(mu_dtype), bias_correction=convention)
 
 
 class ScaleByRmsState(NamedTuple):
@@ -246,7 +246,7 @@ def scale_by_lion(
       mode: ``"hard"``, the sign; ``"smooth"``, the hyperbolic tangent; ``"refined"``, the sign only beyond 1.
       smooth_beta: the factor in the hyperbolic tangent.
     """
-    tx = viewed(gradtx.scale_by_lion(b1, b2, mu_dtype), _LION)
+    tx = viewed(gradtx.scale_by_lion(b1, b2, moment_dtype(mu_dtype)), _LION)
     if mode == "hard":
         return tx
     if mode not in ("smooth", "refined"):

@@ -1,5 +1,6 @@
 """``optax.contrib``: contributed optimizers and wrappers."""
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,15 +14,15 @@ from gradtx.core import GradientTransformation, as_transformation, increment, ze
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.optax._aliases import adamw, sgd
 from gradtx.optax._base import ScalarOrSchedule, as_key, identity, init_empty_state
-from gradtx.optax._form import View, pair, renamed, unbounded, viewed
-from gradtx.optax._scaling import ScaleByBeliefState, scale_by_learning_rate, scale_by_rms
+from gradtx.optax._form import View, moment_dtype, pair, renamed, unbounded, viewed
+from gradtx.optax._scaling import ScaleByBeliefState, scale_by_adam, scale_by_learning_rate, scale_by_rms
 from gradtx.optax.transforms import _one_key, add_decayed_weights, chain, partition, trace
 from gradtx.optimizers import MadgradState
 from gradtx.optimizers.matrix.orthogonalization import coefficients
 from gradtx.schedules import PlateauState
 from gradtx.storage import apply_updates
-from gradtx.tree.fields import map_nodes
-from gradtx.typing import EmptyState, Params, State, Updates
+from gradtx.tree.fields import map_nodes, one_level
+from gradtx.typing import EmptyState, MaskedNode, Params, State, Updates
 from gradtx.wrappers import AverageIteratesState, SplitRealAndImaginaryState
 
 # The package has a function of the same name.
@@ -75,7 +76,7 @@ def scale_by_ademamix(
     eps_root: Any = 0.0, mu_dtype: Any = None,
 ) -> GradientTransformation:  # fmt: skip
     """AdEMAMix's direction."""
-    return viewed(gradtx.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype), _ADEMAMIX)
+    return viewed(gradtx.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, moment_dtype(mu_dtype)), _ADEMAMIX)
 
 
 def ademamix(
@@ -128,7 +129,7 @@ def scale_by_adopt(
     """ADOPT's direction."""
     bound = None if clip_value_fn is _fourth_root else clip_value_fn
     return gradtx.scale_by_adopt(
-        b1, b2, eps, mu_dtype, nesterov=nesterov, use_clipping=use_clipping, clip_value_fn=bound
+        b1, b2, eps, moment_dtype(mu_dtype), nesterov=nesterov, use_clipping=use_clipping, clip_value_fn=bound
     )
 
 
@@ -374,8 +375,8 @@ def scale_by_muon(
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:  # fmt: skip
     """Muon's direction."""
-    rows = jnp.asarray(coefficients(_method(ns_coeffs), ns_steps))
-    shown = rows[0] if len({tuple(row) for row in rows.tolist()}) == 1 else rows
+    rows = coefficients(_method(ns_coeffs), ns_steps)
+    shown = rows[0] if len(set(rows)) == 1 else rows
     dimensions = MuonDimensionNumbers() if weight_dimension_numbers is None else weight_dimension_numbers
 
     def of(tree: Any) -> GradientTransformation:
@@ -387,7 +388,7 @@ def scale_by_muon(
 
     def init(params: Params) -> MuonState:
         state = of(params).init(params)[0]
-        return MuonState(state.count, state.ema, jnp.array(shown))
+        return MuonState(state.count, state.ema, jnp.asarray(shown, jnp.result_type(float)))
 
     def update(updates: Updates, state: MuonState, params: Params | None = None) -> tuple[Updates, MuonState]:
         own = (gradtx.EmaState(state.count, state.mu), EmptyState())
@@ -460,7 +461,58 @@ def _galore_matrices(numbers: Any) -> Any:
     return numbers
 
 
-GaLoreState = _galore.ScaleByGaloreState
+class GaLoreState(NamedTuple):
+    """The state of `scale_by_galore`: moments of matrices are those of their projections.
+
+    Attributes:
+      count: the number of updates.
+      base_optimizer_state: the state of the optimizer.
+      projector: the basis of each matrix; of another leaf, an empty one.
+    """
+
+    count: Any
+    base_optimizer_state: State
+    projector: Updates
+
+
+def _galore_state(state: Any) -> GaLoreState:
+    own, rest = state.inner_states["matrix"], state.inner_states["rest"]
+    # To gradtx the leaves are batches of matrices, one for each part of a leaf; here a leaf is one matrix.
+    flat = functools.partial(jax.tree.map, lambda x: x[0][0] if type(x) is tuple else x, is_leaf=_is_batch)
+    projector = jax.tree.map(
+        lambda x: jnp.zeros((0, 0)) if _is_masked(x) else x, flat(own.projector), is_leaf=_is_masked
+    )
+    return GaLoreState(own.count, gradtx.tree.put_back(flat(own.inner_state), rest), projector)
+
+
+def _own_galore_state(state: GaLoreState) -> Any:
+    structure: Any = jax.tree.structure(state.projector)
+
+    def part(node: Any, of_matrices: bool) -> Any:
+        """The part of the optimizer's state that belongs to matrices, or to the others."""
+        alike = jax.tree.structure(node) == structure and all(jnp.ndim(x) for x in jax.tree.leaves(node))
+        if alike:
+            wrapped = (lambda x: (x[None],)) if of_matrices else (lambda x: x)
+            choose = lambda q, x: wrapped(x) if bool(q.size) is of_matrices else MaskedNode()  # noqa: E731
+            return jax.tree.map(choose, state.projector, node)
+        children, treedef = one_level(node)
+        is_leaf = len(children) == 1 and children[0][1] is node
+        return node if is_leaf else treedef.unflatten([part(child, of_matrices) for _, child in children])
+
+    matrices, rest = part(state.base_optimizer_state, True), part(state.base_optimizer_state, False)
+    own = _galore.ScaleByGaloreState(state.count, part(state.projector, True), matrices)
+    return gradtx.PartitionState({"matrix": own, "rest": rest})
+
+
+def _is_batch(node: Any) -> bool:
+    return type(node) is tuple and len(node) == 1
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, MaskedNode)
+
+
+_GALORE = View(_galore_state, _own_galore_state)
 
 
 @unbounded
@@ -468,21 +520,21 @@ def scale_by_galore(
     rank: int = 128, update_proj_gap: int = 200, scale: Any = 1.0, base_optimizer: Any = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:  # fmt: skip
-    """GaLore's direction, of matrices."""
+    """GaLore's direction: of matrices from their projections, of other leaves from themselves."""
+    base = scale_by_adam() if base_optimizer is None else as_transformation(base_optimizer)
     matrices = _galore_matrices(weight_dimension_numbers)
-    return _galore.scale_by_galore(rank, update_proj_gap, scale, base_optimizer, matrices=matrices)
+    of_matrices = _galore.scale_by_galore(rank, update_proj_gap, scale, base, matrices=matrices)
+    labels = functools.partial(gradtx.matrix_labels, matrices)
+    return viewed(gradtx.partition({"matrix": of_matrices, "rest": base}, labels), _GALORE)
 
 
-@unbounded
 def galore(
     learning_rate: ScalarOrSchedule, rank: int = 128, update_proj_gap: int = 200, scale: Any = 1.0,
     base_optimizer: Any = None, weight_decay: Any = 0.0, mask: Any = None, weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:  # fmt: skip
     """GaLore."""
-    matrices = _galore_matrices(weight_dimension_numbers)
-    return _galore.galore(
-        learning_rate, rank, update_proj_gap, scale, base_optimizer, weight_decay, mask, matrices=matrices
-    )
+    direction = scale_by_galore(rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers)
+    return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))
 
 
 # --- noise ------------------------------------------------------------------------------------------------------------

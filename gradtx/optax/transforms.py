@@ -30,7 +30,7 @@ from gradtx.optax._base import (
     stateless,
     with_extra_args_support,
 )
-from gradtx.optax._form import View, apart_from_params, counted, pair, renamed, unbounded, viewed
+from gradtx.optax._form import View, apart_from_params, counted, moment_dtype, pair, renamed, unbounded, viewed
 from gradtx.optimizers import EmaState, TraceState
 from gradtx.tree.arithmetic import cast_like
 from gradtx.typing import EmptyState, MaskedNode, Params, State, Updates
@@ -55,7 +55,7 @@ def clip_by_global_norm(max_norm: Any) -> GradientTransformation:
 def adaptive_grad_clip(clipping: Any, eps: Any = 1e-3, axis: Any = None) -> GradientTransformation:
     """Bound the norm of each unit by that of its parameters.
 
-    `axis` is summed over; None is all axes of a vector, the first of two or three, and all but the last of four or five.
+    `axis` is summed over: by default all axes of a vector, the first of two or three, all but the last of four or five.
     """
 
     def leaf(g: Any, p: Any) -> Any:
@@ -171,13 +171,13 @@ def zero_nans() -> GradientTransformation:
 @unbounded
 def trace(decay: Any, nesterov: bool = False, accumulator_dtype: Any = None) -> GradientTransformation:
     """Momentum: a decayed sum of the updates."""
-    return gradtx.trace(decay, nesterov, accumulator_dtype)
+    return gradtx.trace(decay, nesterov, moment_dtype(accumulator_dtype))
 
 
 @unbounded
 def ema(decay: Any, debias: bool = True, accumulator_dtype: Any = None) -> GradientTransformation:
     """An exponential moving average of the updates."""
-    return gradtx.ema(decay, debias, accumulator_dtype)
+    return gradtx.ema(decay, debias, moment_dtype(accumulator_dtype))
 
 
 class ApplyEvery(NamedTuple):

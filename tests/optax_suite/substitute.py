@@ -87,7 +87,7 @@ class Outcomes(unittest.TestResult):
 
 
 def _name(test: Any) -> str:
-    return ".".join(test.id().split(".")[-2:])
+    return str(test.id()).partition(".")[2]  # without the module
 
 
 def _message(err: Any) -> str:
