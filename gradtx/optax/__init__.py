@@ -51,8 +51,8 @@ from gradtx.optax._aliases import (
     sm3,
     yogi,
 )
+from gradtx.optax._base import NO_PARAMS_MSG as NO_PARAMS_MSG
 from gradtx.optax._base import (
-    NO_PARAMS_MSG,
     AdaptiveGradClipState,
     AddDecayedWeightsState,
     ClipByGlobalNormState,
@@ -249,7 +249,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "NO_PARAMS_MSG",
     "AdaptiveGradClipState",
     "AddDecayedWeightsState",
     "AddNoiseState",

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 import gradtx
 from gradtx.core import GradientTransformation, zero_count
+from gradtx.errors import ArgumentValueError
 from gradtx.optax._form import View, pair, renamed, unbounded, viewed
-from gradtx.tree.fields import map_nodes
+from gradtx.tree.fields import find_nodes, map_nodes
 from gradtx.typing import Params, State, Updates
 
 
@@ -180,6 +181,8 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
 
     def value_and_grad(params: Params, *args: Any, state: State, **kwargs: Any) -> tuple[Any, Updates]:
         kinds = (ScaleByZoomLinesearchState, ScaleByBacktrackingLinesearchState)
+        if not find_nodes(state, kinds):
+            raise ArgumentValueError("a line search in the state", got="none", origin="optax.value_and_grad_from_state")
         return inner(params, *args, state=map_nodes(_own, state, kinds), **kwargs)
 
     return value_and_grad
