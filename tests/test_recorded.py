@@ -504,9 +504,9 @@ pytorch_optimizer.SCION(params, lr=0.1, constraint=True, scale=3.0) | matrices f
 pytorch_optimizer.SCION(params, lr=0.1, norm_type=pytorch_optimizer.optimizer.scion.LMONorm.SIGN) | matrices
     scion(0.1, norms={"*": "sign"}, sign_radius=1.0) | transposed
 pytorch_optimizer.SPlus(params, lr=0.1) | squares
-    none: SPlus is not in gradtx
+    chain(ema_params(splus(0.1, weight_decay=0.0)), scale(-0.9996666666666667), add_decayed_weights(0.0003333333333333), scale(-1.0))
 pytorch_optimizer.SPlus(params, lr=0.1, inverse_steps=3, weight_decay=0.1, ema_rate=0.9) | squares
-    none: SPlus is not in gradtx
+    chain(ema_params(splus(0.1, weight_decay=0.0, inverse_every=3), 0.9), scale(-0.9966666666666667), add_decayed_weights(0.0033333333333333), scale(-1.0))
 pytorch_optimizer.Shampoo(params, lr=0.1) | matrices
     chain(scale_by_shampoo(None, relative_eps=False, precondition_frequency=1), scale_by_learning_rate(0.1))
 pytorch_optimizer.Shampoo(params, lr=0.1, momentum=0.9, weight_decay=0.1, preconditioning_compute_steps=3) | squares

@@ -10,7 +10,7 @@ from gradtx.cli.race import Entrant, group
 
 ELSEWHERE = {
     **dict.fromkeys(
-        [],
+        ["splus"],
         "no rate has been searched for it on the digits yet",
     ),
     "dpsgd": "it takes the gradient of each example, which the race does not compute",

@@ -100,6 +100,7 @@ OF_ONE: dict[str, dict[str, Any]] = {
     "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
     "kron": {"learning_rate": 0.01, "matrices": {"*kernel": "in out", "*": False}},
     "lawa": {"k": 2, "every": 2},
+    "splus": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
     "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
     "scale_by_galore": {"rank": 2},  # that of the gradients on many devices: further directions would be arbitrary
@@ -234,6 +235,7 @@ OF_MATRICES = (
     "scale_by_normuon",
     "scale_by_shampoo",
     "scale_by_shape",
+    "scale_by_splus",
     "scale_by_soap",
     "scale_to_rms",
     "whiten_updates",

@@ -68,6 +68,8 @@ CONSTANT_BASES = dict.fromkeys(
         "scale_by_kron",
         "whiten_updates",
         "whiten_updates+diagonal",
+        "scale_by_splus",
+        "splus",
         "galore",
         "scale_by_dion",
         "scale_by_galore",

@@ -42,7 +42,7 @@ def follow(step, params, state, grads_at):
 
 
 FREE_BASES = dict.fromkeys(
-    ("scale_by_soap", "scale_by_soap+skip", "soap"),
+    ("scale_by_soap", "scale_by_soap+skip", "scale_by_splus", "soap", "splus"),
     "its steps depend on the eigenvectors of an eigenvalue of 0, and a long matrix has many: they differ by rounding",
 )
 

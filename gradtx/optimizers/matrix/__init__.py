@@ -23,6 +23,7 @@ from gradtx.optimizers.matrix.scion import scale_by_scion, scion, steepest_direc
 from gradtx.optimizers.matrix.shampoo import ScaleByShampooState, scale_by_shampoo, shampoo
 from gradtx.optimizers.matrix.shape_scaling import scale_by_shape, scale_to_rms
 from gradtx.optimizers.matrix.soap import ScaleBySoapState, scale_by_soap, soap
+from gradtx.optimizers.matrix.splus import ScaleBySplusState, scale_by_splus, splus
 
 __all__ = [
     "InverseRoot",
@@ -35,6 +36,7 @@ __all__ = [
     "ScaleByGaloreState",
     "ScaleByShampooState",
     "ScaleBySoapState",
+    "ScaleBySplusState",
     "WhitenUpdatesState",
     "adamuon",
     "apollo",
@@ -64,10 +66,12 @@ __all__ = [
     "scale_by_shampoo",
     "scale_by_shape",
     "scale_by_soap",
+    "scale_by_splus",
     "scale_to_rms",
     "scion",
     "shampoo",
     "soap",
+    "splus",
     "steepest_direction",
     "whiten_updates",
 ]

@@ -11,7 +11,7 @@ from gradtx.optimizers.matrix.layout import Matrices, check_matrices, choose_mat
 from gradtx.tree.arithmetic import cast
 from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 
-ShapeScaling = Literal["keller", "match_rms", "spectral"]
+ShapeScaling = Literal["keller", "match_rms", "spectral", "inverse_mean"]
 
 
 def shape_factor(scaling: ShapeScaling | None, inputs: int, outputs: int) -> float:
@@ -22,6 +22,8 @@ def shape_factor(scaling: ShapeScaling | None, inputs: int, outputs: int) -> flo
         return float(0.2 * max(inputs, outputs) ** 0.5)
     if scaling == "spectral":
         return float((outputs / inputs) ** 0.5) if inputs else 1.0
+    if scaling == "inverse_mean":
+        return 2.0 / max(inputs + outputs, 1)
     return 1.0
 
 
@@ -33,13 +35,15 @@ def scale_by_shape(scaling: ShapeScaling = "keller", matrices: Matrices = None) 
         \begin{aligned}
         &\sqrt{\max(1, \text{out} / \text{in})} && \text{keller} \\
         &0.2 \sqrt{\max(\text{in}, \text{out})} && \text{match\_rms} \\
-        &\sqrt{\text{out} / \text{in}} && \text{spectral}
+        &\sqrt{\text{out} / \text{in}} && \text{spectral} \\
+        &2 / (\text{in} + \text{out}) && \text{inverse\_mean}
         \end{aligned}
 
     Args:
       scaling: ``"keller"`` is that of Muon's author; ``"match_rms"`` gives orthogonal matrices elements as large as
         those of Adam's updates, so that Adam's rate and decay serve (Moonlight, arXiv:2502.16982); ``"spectral"`` lets
-        the features change alike at every width (spectral muP, arXiv:2310.17813).
+        the features change alike at every width (spectral muP, arXiv:2310.17813); ``"inverse_mean"`` is for updates
+        whose elements are 1 at every width, as those of `scale_by_splus`.
       matrices: which leaves are matrices, and how; all must be. See `Matrices`.
 
     State:

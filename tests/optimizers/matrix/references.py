@@ -296,3 +296,25 @@ class Kron:
         y = x @ x[:, np.argmax(np.linalg.norm(x, axis=0))]
         size = np.linalg.norm(x @ y) / np.linalg.norm(y)
         return q - self.rate / size * np.triu(one - two) @ q
+
+
+class Splus:
+    """Frans et al. 2025 on one matrix; the bases are those after the first step and after every k-th."""
+
+    def __init__(self, b1: float = 0.9, b2: float = 0.999, every: int = 100, largest: int = 10_000) -> None:
+        self.b1, self.b2, self.every, self.largest = b1, b2, every, largest
+        self.t, self.m, self.sides, self.q = 0, 0.0, None, None
+
+    def __call__(self, g: Any) -> Any:
+        if self.q is None:
+            self.q, self.sides = [np.eye(n) for n in g.shape], [np.zeros((n, n)) for n in g.shape]
+        self.t += 1
+        self.m = self.b1 * self.m + (1 - self.b1) * g
+        left, right = self.q
+        turned = left.conj().T @ self.m @ right
+        u = left @ (turned / np.abs(turned)) @ right.conj().T
+        squares = (g @ g.conj().T, g.conj().T @ g)
+        self.sides = [self.b2 * s + (1 - self.b2) * x for s, x in zip(self.sides, squares, strict=True)]
+        if self.t == 1 or self.t % self.every == 0:
+            self.q = [np.linalg.eigh(s)[1] if len(s) <= self.largest else np.eye(len(s)) for s in self.sides]
+        return u

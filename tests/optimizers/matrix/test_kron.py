@@ -15,6 +15,7 @@ from tests.trajectories import x64
 
 SHAPES = {"tall": (6, 4), "wide": (3, 5), "square": (4, 4)}
 
+
 def key_of(seed, t):
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), t)
 
