@@ -96,7 +96,7 @@ BAD = [
         ArgumentTypeError,
         ENTRY + "got keys ['args', 'name'] at config",
     ),
-    ({"name": "sdg"}, UnknownNameError, "gradtx.from_config: expected a registered name, got 'sdg'; did you mean sgd?"),
+    ({"name": "sdg"}, UnknownNameError, "gradtx.from_config: expected a registered name, got 'sdg'; did you mean sgd"),
     (
         {"name": "sgd", "arguments": [0.1]},
         ArgumentTypeError,

@@ -134,6 +134,8 @@ def _noting(tx: Any, path: Path, seen: dict[Path, Seen]) -> GradientTransformati
         return dataclasses.replace(made, init=noted) if isinstance(made, Leafwise) else (noted, made[1])
 
     factory = dataclasses.replace(tx.factory, function=function)
+    if composed:  # what it was given is noted as a part of the composition
+        return GradientTransformation.of(factory, tx.arguments)
     return GradientTransformation.of(factory, {k: _with_noting(x, path, k, seen) for k, x in tx.arguments.items()})
 
 

@@ -230,7 +230,6 @@ def adamw(
 
     References:
       - Loshchilov, Hutter, Decoupled weight decay regularization, 2019, arXiv:1711.05101.
-      - Defazio, Why gradients rapidly increase near the end of training, 2025, arXiv:2506.02285 (for ``"corrected"``).
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
