@@ -179,7 +179,7 @@ def scale_by_apollo(
         def random(g: jax.Array) -> jax.Array:
             side = min(g.shape[1:])
             drawn = jax.random.normal(jax.random.fold_in(key, side), (side, min(rank, side)), g.real.dtype)
-            return drawn / max(min(rank, side), 1) ** 0.5
+            return drawn / float(max(min(rank, side), 1) ** 0.5)
 
         def leaf(g: jax.Array, low: jax.Array, norm: jax.Array, m: jax.Array, v: jax.Array) -> tuple[jax.Array, ...]:
             beside = numbers_beside((g,), numbers | {"length": length})

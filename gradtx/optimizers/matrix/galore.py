@@ -131,6 +131,7 @@ def scale_by_galore(
         gs = init_matrices(lambda g: g, updates, matrices)
 
         def refresh(projector: Updates, inner_state: State) -> tuple[Updates, State]:
+            treedef: Any
             flat, treedef = jax.tree.flatten(gs)
             (found,) = in_equal_batches(lambda g: (leading_vectors(g, rank, of_inputs(g)),), flat)
             new = _or_else(treedef.unflatten(found), projector)

@@ -155,7 +155,9 @@ def whiten_updates(
             def fitted(g: jax.Array, left: jax.Array, right: jax.Array) -> tuple[jax.Array, ...]:
                 drawn = jax.random.fold_in(jax.random.fold_in(key, g.shape[1]), g.shape[2])
                 v = jax.random.normal(drawn, g.shape[1:], g.real.dtype)
-                return _fitted(g, left, right, v, cast(preconditioner_lr, g.real.dtype), balanced)
+                made: tuple[jax.Array, ...]
+                made = _fitted(g, left, right, v, cast(preconditioner_lr, g.real.dtype), balanced)
+                return made
 
             if not gs:
                 return factors, failures
@@ -221,9 +223,9 @@ def _fitted(
     Returns:
       Both factors; and which were not finite, so that the ones before are returned, bool [batch].
     """
-    g, *before = jax.tree.map(jax.lax.stop_gradient, (g, left, right))
+    g, left, right = jax.tree.map(jax.lax.stop_gradient, (g, left, right))
     with jax.default_matmul_precision("highest"):
-        sides = Sides(*_balanced(*before, balanced))
+        sides = Sides(*_balanced(left, right, balanced))
         mean = jnp.mean(jnp.abs(g), axis=(1, 2), keepdims=True)
         a = _on_both(_times, sides, g + DAMPING * mean * v)
         b = _on_both(_solved, sides, jnp.broadcast_to(v.astype(a.dtype), a.shape))
@@ -233,9 +235,8 @@ def _fitted(
         new = _stepped(sides.left, a, b, rate), _stepped(sides.right, a.mT, b.mT, rate)
     good = jnp.isfinite(largest[:, 0, 0]) & _all(jnp.isfinite, new[0]) & _all(jnp.isfinite, new[1])
     moved = good & (mean[:, 0, 0] > 0)
-    kept = (_where(moved, x, y) for x, y in zip(new, before, strict=True))
-    left, right = (jax.lax.stop_gradient(x) for x in kept)
-    return left, right, ~good
+    left, right = _where(moved, new[0], left), _where(moved, new[1], right)
+    return jax.lax.stop_gradient(left), jax.lax.stop_gradient(right), ~good
 
 
 def _balanced(left: jax.Array, right: jax.Array, balanced: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -264,7 +265,8 @@ def _norm_bound(x: jax.Array) -> jax.Array:
     column = jnp.argmax(jnp.sum(abs_sq(x), axis=1), axis=1)
     y = x @ jnp.take_along_axis(x, column[:, None, None], axis=2)
     y = x @ (y / one_for_zero(jnp.linalg.norm(y, axis=1, keepdims=True)))
-    return (largest * jnp.linalg.norm(y, axis=1, keepdims=True))[:, 0, 0]
+    bound: jax.Array = (largest * jnp.linalg.norm(y, axis=1, keepdims=True))[:, 0, 0]
+    return bound
 
 
 def _along(x: jax.Array, q: jax.Array) -> jax.Array:

@@ -121,12 +121,11 @@ def scale_by_splus(
     """
     check_matrices(matrices)
 
-    def init_entry(x: jax.Array) -> tuple[Any, ...]:
-        return jnp.zeros_like(x), *(full_sides(x, multiple, max_dim) for multiple in (0.0, 1.0))
-
     def init(params: Params) -> ScaleBySplusState:
-        fields = (init_matrices(lambda x, k=k: init_entry(x)[k], params, matrices) for k in range(3))
-        return ScaleBySplusState(zero_count(), zero_count(), *fields)
+        mu = init_matrices(jnp.zeros_like, params, matrices)
+        factors = init_matrices(lambda x: full_sides(x, 0.0, max_dim), params, matrices)
+        bases = init_matrices(lambda x: full_sides(x, 1.0, max_dim), params, matrices)
+        return ScaleBySplusState(zero_count(), zero_count(), mu, factors, bases)
 
     def update(
         updates: Updates, state: ScaleBySplusState, params: Params | None = None, **extra: Any
@@ -145,8 +144,7 @@ def scale_by_splus(
                 _step(*row, **numbers_beside((row[0],), {"b1": b1, "b2": after}))
                 for row in zip(gs, mu, factors, bases, strict=True)
             ]
-            us, mu, factors = ([row[k] for row in made] for k in range(3))
-            return [us, mu, factors, bases]
+            return [*([row[k] for row in made] for k in range(3)), bases]
 
         updates, *fields = map_matrices_with(of_all, updates, (state.mu, state.factors, state.bases), matrices)
         return updates, ScaleBySplusState(increment(state.count), failures[-1], *fields)
