@@ -16,7 +16,8 @@ def class_for_optax(own: type) -> type:
     """
     # Only looked up: gradtx works without Optax. While Optax is being imported, the name may not be there yet.
     theirs: Any = getattr(sys.modules.get("optax"), "GradientTransformationExtraArgs", None)
-    return _both(own, theirs) if isinstance(theirs, type) else own
+    # Under Optax's name may be gradtx.optax, whose class is this one.
+    return _both(own, theirs) if isinstance(theirs, type) and not issubclass(own, theirs) else own
 
 
 class _NoTuple(type):

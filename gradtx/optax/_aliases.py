@@ -247,7 +247,7 @@ def optimistic_gradient_descent(
 
 def polyak_sgd(
     max_learning_rate: Any = 1.0, scaling: ScalarOrSchedule = 1.0, f_min: Any = 0.0, eps: Any = 0.0,
-    variant: str = "sps",
+    variant: Any = "sps",
 ) -> GradientTransformation:  # fmt: skip
     """Gradient descent with Polyak's step size."""
     return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))

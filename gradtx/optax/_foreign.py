@@ -26,6 +26,8 @@ def of_optax(module: str, name: str) -> Any:
     except ImportError as error:
         got, hint = f"no Optax, whose {name!r} this would be", "install it: pip install optax"
         raise MissingPackageError("the package optax", got=got, hint=hint, origin=f"{module}.{name}") from error
+    if theirs.__name__.partition(".")[0] == "gradtx":  # a program has put it in Optax's place: Optax is not to be had
+        raise AttributeError(f"module 'gradtx.{module}' has no attribute {name!r}, and stands in Optax's place")
     if name in PARTS and module == "optax":
         return importlib.import_module(f"{module}.{name}")
     return getattr(theirs, name)

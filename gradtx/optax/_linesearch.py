@@ -153,7 +153,7 @@ def scale_by_backtracking_linesearch(
     """Scale updates by a rate at which the function has fallen enough. `verbose` prints nothing here."""
     del verbose
     # An infinite factor means: begin again at the largest rate.
-    increase_factor = jnp.finfo(jnp.float32).max if increase_factor == float("inf") else increase_factor
+    increase_factor = 1e38 if increase_factor == float("inf") else increase_factor
     tx = gradtx.scale_by_backtracking_linesearch(
         max_backtracking_steps, slope_rtol, decrease_factor, increase_factor, max_learning_rate, atol, rtol, store_grad
     )

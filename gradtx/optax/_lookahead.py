@@ -53,7 +53,7 @@ def lookahead(
         return LookaheadState(fast.init(getattr(params, "fast", params)), zero_count())
 
     def update(
-        updates: Updates, state: LookaheadState, params: Params | None = None, **extra: Any
+        updates: Updates, state: LookaheadState, params: Any = None, **extra: Any
     ) -> tuple[LookaheadParams, LookaheadState]:
         if not hasattr(params, "fast") or not hasattr(params, "slow"):
             hint = "make them with LookaheadParams.init_synced(params), and differentiate by params.fast"

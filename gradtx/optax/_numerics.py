@@ -13,9 +13,9 @@ def safe_increment(count: Any) -> jax.Array:
     count = jnp.asarray(count)
     if count.dtype == jnp.int32:
         return increment(count)
-    largest = jnp.finfo(count.dtype).max if jnp.issubdtype(count.dtype, jnp.floating) else jnp.iinfo(count.dtype).max
-    one = jnp.ones((), count.dtype)
-    return jnp.where(count < jnp.asarray(largest, count.dtype), count + one, count)
+    info: Any = jnp.finfo if jnp.issubdtype(count.dtype, jnp.floating) else jnp.iinfo
+    larger: jax.Array = count + jnp.ones((), count.dtype)
+    return jnp.where(count < info(count.dtype).max, larger, count)
 
 
 safe_int32_increment = safe_increment

@@ -148,7 +148,7 @@ def scale_by_belief(
     return viewed(gradtx.scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov), _BELIEF)
 
 
-_CONVENTIONS = {(True, True): "before_max", (False, False): "none"}
+_CONVENTIONS: dict[tuple[bool, bool], Any] = {(True, True): "before_max", (False, False): "none"}
 """By Optax's two flags, what gradtx calls the bias correction of AMSGrad."""
 
 
@@ -328,7 +328,7 @@ _POLYAK = View(lambda _: EmptyState(), lambda _: gradtx.ScaleByPolyakState(jnp.z
 
 @unbounded
 def scale_by_polyak(
-    f_min: Any = 0.0, max_learning_rate: Any = 1.0, eps: Any = 0.0, variant: str = "sps"
+    f_min: Any = 0.0, max_learning_rate: Any = 1.0, eps: Any = 0.0, variant: Any = "sps"
 ) -> GradientTransformation:
     """Polyak's step size."""
     return viewed(gradtx.scale_by_polyak(f_min, max_learning_rate, eps, variant), _POLYAK)

@@ -371,7 +371,7 @@ def _dimension_numbers(numbers: Any, tree: Any) -> Any:
 @unbounded
 def scale_by_muon(
     ns_coeffs: Any = _NS_COEFFS, ns_steps: int = 5, beta: Any = 0.95, eps: Any = 1e-8, mu_dtype: Any = None, *,
-    nesterov: bool = True, adaptive: bool = False, preconditioning: str = "frobenius",
+    nesterov: bool = True, adaptive: bool = False, preconditioning: Any = "frobenius",
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:  # fmt: skip
     """Muon's direction."""
@@ -408,7 +408,7 @@ def _method(ns_coeffs: Any) -> Any:
 
 def _scale_by_shape(dimensions: Any, consistent_rms: Any) -> GradientTransformation:
     """The length of Muon's steps: by the ratio of outputs to inputs, or for one root mean square."""
-    scaling = "keller" if consistent_rms is None else "match_rms"
+    scaling: Any = "keller" if consistent_rms is None else "match_rms"
     factor = 1.0 if consistent_rms is None else consistent_rms / 0.2  # 0.2 is that of match_rms
 
     def update(updates: Updates, state: EmptyState, params: Params | None = None) -> tuple[Updates, EmptyState]:
@@ -421,7 +421,7 @@ def _scale_by_shape(dimensions: Any, consistent_rms: Any) -> GradientTransformat
 def muon(
     learning_rate: ScalarOrSchedule, ns_coeffs: Any = _NS_COEFFS, ns_steps: int = 5, beta: Any = 0.95,
     eps: Any = 1e-8, weight_decay: Any = 0.0, weight_decay_mask: Any = None, mu_dtype: Any = None, *,
-    nesterov: bool = True, adaptive: bool = False, preconditioning: str = "frobenius", adam_b1: Any = 0.9,
+    nesterov: bool = True, adaptive: bool = False, preconditioning: Any = "frobenius", adam_b1: Any = 0.9,
     adam_b2: Any = 0.999, adam_eps_root: Any = 0.0, adam_weight_decay: Any = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None, muon_weight_dimension_numbers: Any = None,
     consistent_rms: Any = None,
@@ -671,7 +671,7 @@ def sam(
             there = apply_updates(there, up)
             grads = grad_fn(there, i)
             if batch_axis_name is not None:
-                grads = jax.lax.pmean(grads, axis_name=batch_axis_name)
+                grads = jax.lax.pmean(grads, axis_name=batch_axis_name)  # type: ignore[no-untyped-call]
         adv_state = ascent.init(params) if reset_state else adv_state
         updates, opt_state = outer.update(grads, state.opt_state, params)
         return updates, SAMState(zero_count(), opt_state, adv_state, None)

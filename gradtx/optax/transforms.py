@@ -522,7 +522,7 @@ class MultiSteps:
 
     def has_updated(self, state: MultiStepsState) -> jax.Array:
         """Whether the last call made an update."""
-        return (state.mini_step == 0) & (state.gradient_step > 0)
+        return jnp.logical_and(state.mini_step == 0, state.gradient_step > 0)
 
     def gradient_transformation(self) -> GradientTransformation:
         """The same as a transformation."""

@@ -70,14 +70,14 @@ def sum(tree: Any, associative_reduction: bool = False) -> Any:
 
 def max(tree: Any) -> Any:
     """The largest element."""
-    largest = [jnp.max(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
-    return functools.reduce(jnp.maximum, largest, -jnp.inf)
+    largest: list[Any] = [jnp.max(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
+    return functools.reduce(lambda x, y: jnp.maximum(x, y), largest, -jnp.inf)
 
 
 def min(tree: Any) -> Any:
     """The smallest element."""
-    smallest = [jnp.min(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
-    return functools.reduce(jnp.minimum, smallest, jnp.inf)
+    smallest: list[Any] = [jnp.min(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
+    return functools.reduce(lambda x, y: jnp.minimum(x, y), smallest, jnp.inf)
 
 
 def size(tree: Any) -> int:

@@ -73,7 +73,8 @@ class Outcomes(unittest.TestResult):
         self.of.setdefault(_name(test), "passed")
 
     def addSkip(self, test: Any, reason: str) -> None:
-        self.of.setdefault(_name(test), "skipped")
+        if self.of.get(_name(test)) in (None, "passed"):
+            self.of[_name(test)] = "skipped"
 
     def addFailure(self, test: Any, err: Any) -> None:
         self.of[_name(test)] = _message(err)
@@ -87,7 +88,9 @@ class Outcomes(unittest.TestResult):
 
 
 def _name(test: Any) -> str:
-    return str(test.id()).partition(".")[2]  # without the module
+    """The class and the method with its parameters; of a part of a test, those of the test."""
+    whole = getattr(test, "test_case", test)
+    return str(whole.id()).partition(".")[2]
 
 
 def _message(err: Any) -> str:
@@ -96,10 +99,10 @@ def _message(err: Any) -> str:
     return f"{' '.join(line)[:600]} @{Path(frame.filename).name}:{frame.lineno}"
 
 
-def _names_given(suite: Any, chosen: str) -> Any:
+def _chosen(suite: Any, chosen: str) -> Any:
     for test in suite:
         if isinstance(test, unittest.TestSuite):
-            yield from _names_given(test, chosen)
+            yield from _chosen(test, chosen)
         elif chosen in _name(test):
             yield test
 
@@ -112,7 +115,7 @@ def main(path: str, chosen: str = "") -> None:
     module = load(Path(path))
     outcomes = Outcomes()
     suite = unittest.defaultTestLoader.loadTestsFromModule(module)
-    unittest.TestSuite(_names_given(suite, chosen)).run(outcomes)
+    unittest.TestSuite(_chosen(suite, chosen)).run(outcomes)
     print("\n" + json.dumps(outcomes.of))
 
 
