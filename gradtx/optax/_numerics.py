@@ -5,16 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import increment
-
 
 def safe_increment(count: Any) -> jax.Array:
     """The counter plus 1, or as it is at the largest number of its dtype."""
     count = jnp.asarray(count)
-    if count.dtype == jnp.int32:
-        return increment(count)
     info: Any = jnp.finfo if jnp.issubdtype(count.dtype, jnp.floating) else jnp.iinfo
-    larger: jax.Array = count + jnp.ones((), count.dtype)
+    larger = count + jnp.ones((), count.dtype)
     return jnp.where(count < info(count.dtype).max, larger, count)
 
 

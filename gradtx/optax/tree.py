@@ -71,13 +71,15 @@ def sum(tree: Any, associative_reduction: bool = False) -> Any:
 def max(tree: Any) -> Any:
     """The largest element."""
     largest: list[Any] = [jnp.max(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
-    return functools.reduce(lambda x, y: jnp.maximum(x, y), largest, -jnp.inf)
+    least: Any = -jnp.inf
+    return functools.reduce(jnp.maximum, largest, least)
 
 
 def min(tree: Any) -> Any:
     """The smallest element."""
     smallest: list[Any] = [jnp.min(x) for x in jax.tree.leaves(tree) if jnp.size(x)]
-    return functools.reduce(lambda x, y: jnp.minimum(x, y), smallest, jnp.inf)
+    most: Any = jnp.inf
+    return functools.reduce(jnp.minimum, smallest, most)
 
 
 def size(tree: Any) -> int:
