@@ -25,6 +25,9 @@ from gradtx.typing import Params
 MOST_CALLS = 20
 """A program is called at most this often, once per advance of the progress bar."""
 
+DECOMPOSES = "lapack_"
+"""What is in the text of a program that decomposes matrices, on the CPU backend."""
+
 Advance = Callable[[str, int], None]
 """Called with what is under way, and with how many ticks have been done since the last call."""
 
@@ -205,12 +208,19 @@ def _prepare(plan: Plan) -> _Common:
 
 def _train(members: list[Entrant], plan: Plan, common: _Common, advance: Advance) -> list[Outcome]:
     """Compile the program of a group and run it."""
-    label, data, over = members[0].label, plan.dataset, program.mapping(plan.vectorised)
+    label, data = members[0].label, plan.dataset
     advance(f"compiling {label}", 0)
     txs = program.stack([member.tx for member in members])
-    runs = program.start(over, txs, len(members), common.params, plan.seed)
-    train = jax.jit(program.training(plan.model, over), donate_argnums=1)
-    compiled = train.lower(txs, runs, common.batches[0], data.train, data.watched).compile()
+    runs = program.start(program.mapping(plan.vectorised), txs, len(members), common.params, plan.seed)
+
+    def lowered(vectorised: bool) -> Any:
+        train = jax.jit(program.training(plan.model, program.mapping(vectorised)), donate_argnums=1)
+        return train.lower(txs, runs, common.batches[0], data.train, data.watched)
+
+    # Where all runs advance together, both branches of a conditional are computed in every step. Decompositions of
+    # matrices are made every tenth step or less often; made in every one, they are nearly all the work.
+    together = lowered(plan.vectorised)
+    compiled = (lowered(False) if plan.vectorised and DECOMPOSES in together.as_text() else together).compile()
     advance(label, 1)
     run_seconds, records = 0.0, []
     for batches in common.batches:

@@ -35,6 +35,17 @@ def as_boolean(answer: Any, argument: str) -> jax.Array:
     return holds.astype(bool)
 
 
+def is_due(step: jax.Array, start: Any, period: Any) -> jax.Array:
+    """Whether a step is one of `start`, `start` + `period`, ..., bool [].
+
+    A period that is no whole number is kept to on average.
+    """
+    due: jax.Array = (step >= start) & (
+        jnp.floor_divide(step - start, period) > jnp.floor_divide(step - 1 - start, period)
+    )
+    return due
+
+
 def while_loop(cond_fun: Callable[[T], Any], body_fun: Callable[[T], T], init_val: T) -> T:
     """`jax.lax.while_loop`; as long as it is known whether to go on, the function is called as it is."""
     value = init_val

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, cond, increment, transformation, zero_count
+from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError, require_extra
 from gradtx.storage import apply_updates
 from gradtx.typing import AtLeastOne, Count, Params, State, Updates
-from gradtx.wrappers.swa import is_due
 
 
 class LawaState(NamedTuple):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gradtx import tree
 from gradtx.core import GradientTransformation, Pair, cond, increment, transformation, zero_count
+from gradtx.core.control import is_due
 from gradtx.errors import require_extra
 from gradtx.storage import apply_updates
 from gradtx.typing import AtLeastOne, Count, NonNegative, Params, State, Updates
@@ -26,17 +27,6 @@ class SwaState(NamedTuple):
     averaged: Count
     average: Params
     inner_state: State
-
-
-def is_due(step: jax.Array, start: Any, period: Any) -> jax.Array:
-    """Whether the params after `step` updates are among those after `start`, `start` + `period`, ... updates, bool [].
-
-    A period that is no whole number is kept to on average.
-    """
-    due: jax.Array = (step >= start) & (
-        jnp.floor_divide(step - start, period) > jnp.floor_divide(step - 1 - start, period)
-    )
-    return due
 
 
 @transformation

@@ -2,19 +2,13 @@
 
 from gradtx.optimizers.matrix.adamuon import adamuon, scale_by_adamuon
 from gradtx.optimizers.matrix.apollo import ScaleByApolloState, apollo, apollo_mini, scale_by_apollo
+from gradtx.optimizers.matrix.batches import in_batches, map_matrices
+from gradtx.optimizers.matrix.choice import Matrices, MatrixChoice, choose_matrices, matrix_labels
 from gradtx.optimizers.matrix.dion import ScaleByDionState, dion, scale_by_dion
 from gradtx.optimizers.matrix.galore import ScaleByGaloreState, galore, scale_by_galore
 from gradtx.optimizers.matrix.inverse_root import InverseRoot, inverse_root
 from gradtx.optimizers.matrix.kron import WhitenUpdatesState, kron, scale_by_kron, whiten_updates
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    MatrixChoice,
-    MatrixLayout,
-    choose_matrices,
-    in_batches,
-    map_matrices,
-    matrix_labels,
-)
+from gradtx.optimizers.matrix.layout import MatrixLayout
 from gradtx.optimizers.matrix.muon import muon, scale_by_muon
 from gradtx.optimizers.matrix.normuon import NormalizeNeuronsState, normalize_neurons, normuon, scale_by_normuon
 from gradtx.optimizers.matrix.orthogonalization import orthogonalize, orthogonalize_updates

@@ -5,8 +5,9 @@ from typing import Any
 from gradtx.combinators import chain
 from gradtx.core import GradientTransformation, optimizer, transformation
 from gradtx.optimizers.adaptive.rmsprop import scale_by_rms
-from gradtx.optimizers.matrix.layout import Matrices, matrices_and_rest
+from gradtx.optimizers.matrix.choice import Matrices
 from gradtx.optimizers.matrix.orthogonalization import orthogonalize_updates
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.shape_scaling import scale_to_rms
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.optimizers.momentum.sign import scale_by_sign

@@ -21,21 +21,16 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
+from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError
 from gradtx.optimizers.adam import adamw
+from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
 from gradtx.optimizers.matrix.galore import leading_vectors, no_vectors, projects_inputs
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    in_equal_batches,
-    init_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.tree.arithmetic import zeros_accumulator
 from gradtx.tree.mapping import numbers_beside
 from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, State, Updates
-from gradtx.wrappers.swa import is_due
 
 ScaleType = Literal["channel", "tensor"]
 Projection = Literal["random", "svd"]

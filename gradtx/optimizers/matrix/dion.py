@@ -12,15 +12,9 @@ from gradtx import tree
 from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, optimizer, transformation
 from gradtx.errors import ArgumentValueError
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    in_equal_batches,
-    init_matrices,
-    map_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, map_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.shape_scaling import ShapeScaling, scale_by_shape, unit_and_rms
 from gradtx.tree.arithmetic import cast
 from gradtx.tree.paths import is_inert, is_none

@@ -10,21 +10,15 @@ import jax.numpy as jnp
 from gradtx import tree
 from gradtx.combinators import chain, partition
 from gradtx.core import Form, GradientTransformation, cond, increment, optimizer, transformation, zero_count
+from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam import scale_by_adam
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    in_equal_batches,
-    init_matrices,
-    join_matrices,
-    matrix_labels,
-)
+from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, join_matrices
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices, matrix_labels
 from gradtx.tree.arithmetic import cast
 from gradtx.tree.paths import is_none
 from gradtx.typing import AtLeastOne, Count, Mask, NonNegative, Params, State, Updates
-from gradtx.wrappers.swa import is_due
 
 ProjType = Literal["reverse_std", "std", "left", "right"]
 

@@ -19,14 +19,9 @@ from gradtx.core import (
     zero_count,
 )
 from gradtx.gradients import clip_by_block_rms
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    in_equal_batches,
-    init_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.sides import Sides, full_sides
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.tree.arithmetic import cast

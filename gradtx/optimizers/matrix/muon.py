@@ -4,8 +4,9 @@ from typing import Any
 
 from gradtx.combinators import chain
 from gradtx.core import GradientTransformation, optimizer, transformation
-from gradtx.optimizers.matrix.layout import Matrices, matrices_and_rest
+from gradtx.optimizers.matrix.choice import Matrices
 from gradtx.optimizers.matrix.orthogonalization import Preconditioning, orthogonalize_updates
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.shape_scaling import ShapeScaling, scale_by_shape
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.typing import Decay, DTypeName, Mask, NonNegative

@@ -16,14 +16,10 @@ from gradtx.core import (
     transformation,
     with_eps,
 )
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    init_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.optimizers.matrix.batches import init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
 from gradtx.optimizers.matrix.orthogonalization import orthogonalize_updates
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.shape_scaling import scale_by_shape, scale_to_rms, unit_and_rms
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.tree.arithmetic import cast

@@ -10,7 +10,8 @@ import numpy as np
 
 from gradtx.core import Form, safe_sqrt, transformation, with_eps
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
-from gradtx.optimizers.matrix.layout import Matrices, check_matrices, choose_matrices, in_batches, map_matrices
+from gradtx.optimizers.matrix.batches import in_batches, map_matrices
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices, choose_matrices
 from gradtx.tree.arithmetic import cast, widen
 from gradtx.typing import DTypeName, EmptyState, NonNegative, Params, State, Updates
 

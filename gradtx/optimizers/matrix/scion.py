@@ -11,16 +11,15 @@ from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, optimizer, transformation
 from gradtx.errors import ArgumentTypeError, ArgumentValueError
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
-from gradtx.optimizers.matrix.layout import (
+from gradtx.optimizers.matrix.batches import in_batches, map_matrices
+from gradtx.optimizers.matrix.choice import (
     Matrices,
     MatrixChoice,
     check_matrices,
     choose_matrices,
-    in_batches,
     inputs_of,
     is_head,
     layouts_of,
-    map_matrices,
 )
 from gradtx.optimizers.matrix.orthogonalization import coefficients, orthogonalize
 from gradtx.optimizers.matrix.shape_scaling import shape_factor, unit_and_rms

@@ -20,22 +20,18 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
+from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError
 from gradtx.optimizers.adaptive import scale_by_rms
+from gradtx.optimizers.matrix.batches import init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
 from gradtx.optimizers.matrix.inverse_root import InverseRoot, RootMethod, inverse_root
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    init_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.sides import Sides, between, each_side, full_sides, map_sides, second_moments, turns
 from gradtx.optimizers.momentum.ema import ema
 from gradtx.tree.mapping import numbers_beside
 from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, State, Updates
 from gradtx.wrappers.graft import graft
-from gradtx.wrappers.swa import is_due
 
 Axes = Literal["product", "sum"]
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import Form, abs_sq, one_for_zero, safe_sqrt, transformation
-from gradtx.optimizers.matrix.layout import Matrices, check_matrices, choose_matrices, map_matrices
+from gradtx.optimizers.matrix.batches import map_matrices
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices, choose_matrices
 from gradtx.tree.arithmetic import cast
 from gradtx.typing import EmptyState, NonNegative, Params, State, Updates
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.optimizers.matrix.layout import in_equal_batches
+from gradtx.optimizers.matrix.batches import in_equal_batches
 
 
 class Sides(NamedTuple):

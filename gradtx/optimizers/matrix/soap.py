@@ -19,13 +19,10 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    init_matrices,
-    map_matrices_with,
-    matrices_and_rest,
-)
+from gradtx.core.control import is_due
+from gradtx.optimizers.matrix.batches import init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
+from gradtx.optimizers.matrix.rest import matrices_and_rest
 from gradtx.optimizers.matrix.sides import (
     Sides,
     adjoints,
@@ -38,7 +35,6 @@ from gradtx.optimizers.matrix.sides import (
 )
 from gradtx.tree.mapping import numbers_beside
 from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, State, Updates
-from gradtx.wrappers.swa import is_due
 
 FirstStep = Literal["use", "skip"]
 SoapSides = Literal["both", "shorter"]

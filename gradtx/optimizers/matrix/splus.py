@@ -19,14 +19,10 @@ from gradtx.core import (
     transformation,
     zero_count,
 )
+from gradtx.core.control import is_due
 from gradtx.gradients import add_decayed_weights, scale, scale_by_learning_rate
-from gradtx.optimizers.matrix.layout import (
-    Matrices,
-    check_matrices,
-    init_matrices,
-    map_matrices_with,
-    matrix_labels,
-)
+from gradtx.optimizers.matrix.batches import init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices, matrix_labels
 from gradtx.optimizers.matrix.shape_scaling import scale_by_shape
 from gradtx.optimizers.matrix.sides import (
     Sides,
@@ -41,7 +37,6 @@ from gradtx.optimizers.momentum.ema import ema
 from gradtx.optimizers.momentum.sign import scale_by_sign
 from gradtx.tree.mapping import numbers_beside
 from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, State, Updates
-from gradtx.wrappers.swa import is_due
 
 
 class ScaleBySplusState(NamedTuple):

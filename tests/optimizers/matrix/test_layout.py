@@ -16,7 +16,7 @@ import gradtx
 from gradtx import MatrixLayout
 from gradtx.errors import ArgumentTypeError, ArgumentValueError, TreeMismatchError
 from gradtx.optimizers.matrix import in_batches, map_matrices
-from gradtx.optimizers.matrix.layout import in_equal_batches, init_matrices, map_matrices_with
+from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, map_matrices_with
 
 
 def layouts(params, matrices=None):
