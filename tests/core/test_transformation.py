@@ -293,7 +293,7 @@ def test_what_a_factory_computes_outlives_the_trace_in_which_it_is_called():
 
 @pytest.mark.parametrize("tx", [gradtx.sgd(0.1), gradtx.clip(1.0), gradtx.identity()], ids=str)
 def test_a_state_that_holds_something_is_refused_where_none_is_kept(tx):
-    for state in ({"w": jnp.ones(2)}, (jnp.ones(2),), None):
+    for state in ({"w": jnp.ones(2)}, (jnp.ones(2),), 0):
         with pytest.raises(ArgumentTypeError, match="expected the state to be an EmptyState, got"):
             tx.update({"w": jnp.ones(2)}, state)
 
