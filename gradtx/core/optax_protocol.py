@@ -17,7 +17,8 @@ def class_for_optax(own: type) -> type:
     # Only looked up: gradtx works without Optax. While Optax is being imported, the name may not be there yet.
     theirs: Any = getattr(sys.modules.get("optax"), "GradientTransformationExtraArgs", None)
     # Under Optax's name may be gradtx.optax, whose class is this one.
-    return _both(own, theirs) if isinstance(theirs, type) and not issubclass(own, theirs) else own
+    another = isinstance(theirs, type) and not issubclass(own, theirs)
+    return _both(own, theirs) if another else own
 
 
 class _NoTuple(type):
