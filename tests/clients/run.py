@@ -1,4 +1,4 @@
-"""One program, with Optax or with gradtx.optax in its place: ``python -m tests.clients.run NAME ours|theirs``.
+"""Programs with Optax, or with gradtx.optax in its place: ``python -m tests.clients.run ours|theirs NAME ...``.
 
 The libraries import Optax themselves: what they get under its name is gradtx's, and Optax's own where gradtx hands a
 name on.
@@ -39,10 +39,10 @@ def substitute() -> None:
 
 
 if __name__ == "__main__":
-    _, name, whose = sys.argv
+    _, whose, *names = sys.argv
     jax.config.update("jax_platforms", "cpu")
     if whose == "ours":
         substitute()
     from tests.clients.programs import PROGRAMS
 
-    print("\n" + json.dumps(PROGRAMS[name][0]()))
+    print("\n" + json.dumps({name: PROGRAMS[name][0]() for name in names}))
