@@ -84,7 +84,6 @@ DIGITS: dict[str, Contender] = {
     "dowg": Contender(gradtx.dowg, None),
     "fromage": Contender(gradtx.fromage, 0.1),
     "galore": Contender(gradtx.galore, 0.1),
-    "kron": Contender(gradtx.kron, 0.03),
     "kt": Contender(lambda _: gradtx.kt(), None, falls=False),
     "lamb": Contender(gradtx.lamb, 0.01),
     "laprop": Contender(gradtx.laprop, 0.03),

@@ -14,6 +14,7 @@ ELSEWHERE = {
         "no rate has been searched for it on the digits yet",
     ),
     "dpsgd": "it takes the gradient of each example, which the race does not compute",
+    "kron": "a step of it on a CPU costs hundreds of the others'",
     "lbfgs": "it is for functions that stay the same from step to step, and its steps cost several of the others'",
 }
 """Optimizers that do not take part, with the reason. ``python -m benchmarks.rates`` searches a rate for `DIGITS`."""

@@ -129,6 +129,25 @@ def test_a_plateau_observes_the_loss_after_each_leg():
     np.testing.assert_allclose(seen, np.broadcast_to(1e-12 * np.array([1, 1, 1, 0.5, 0.5, 0.25]), (2, 6)), rtol=1e-6)
 
 
+def whiten():
+    """A step that decomposes a matrix."""
+
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g: -0.1 * jnp.linalg.qr(g[:, None])[0][:, 0] if g.ndim else g, updates), state
+
+    return gradtx.from_functions(lambda params: (), update)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere, programs have other names for it")
+def test_runs_that_decompose_matrices_go_one_after_another(monkeypatch):
+    asked: list[bool] = []
+    mapping = program.mapping
+    monkeypatch.setattr(program, "mapping", lambda vectorised: asked.append(vectorised) or mapping(vectorised))
+    outcomes = race([Entrant("qr", whiten()), Entrant("sgd", gradtx.sgd(0.1))], plan(), lambda *_: None)
+    assert asked.count(False) == 1
+    np.testing.assert_allclose(outcomes[0].losses[1], by_hand(whiten(), plan(), 1)[0], rtol=2e-5)
+
+
 def test_several_programs_at_once_give_the_same():
     entrants = [Entrant("a", gradtx.sgd(0.1)), Entrant("b", gradtx.adam(0.1))]
     for one, other in zip(*(race(entrants, plan(), lambda *_: None, workers) for workers in (1, 2)), strict=True):
