@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -50,6 +52,15 @@ class View:
     back: Callable[[Any], Any]
     counter: str = ""
 
+    def __repr__(self) -> str:
+        return "<a view>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Views are constants of modules: a pickle has the name of one, and a copy is the same."""
+        modules = [module for name, module in sys.modules.items() if name.startswith("gradtx.optax.")]
+        found = ((m.__name__, name) for m in modules for name, x in vars(m).items() if x is self)
+        return _constant, next(found)
+
     def began(self, state: Any) -> Any:
         """Optax's state before any update."""
         return self._counting(self.to(state), zero_count)
@@ -65,6 +76,10 @@ class View:
     def _counting(self, state: Any, count: Callable[[], Any]) -> Any:
         counts = self.counter and not isinstance(state, ScheduledState)  # which counts for itself
         return state._replace(**{self.counter: count()}) if counts else state
+
+
+def _constant(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
 
 
 def renamed(ours: type, theirs: type, names: Mapping[str, str], counter: str = "") -> View:

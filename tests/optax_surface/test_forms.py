@@ -40,6 +40,9 @@ def assert_same(build: Callable[[Any], Any], **extra: Any) -> tuple[Any, Any]:
     mine, expected = run(ours, build(ours), **extra), run(theirs, build(theirs), **extra)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), mine[0], expected[0])
     assert shape(mine[1]) == shape(expected[1])
+    pairs = zip(jax.tree.leaves(mine[1]), jax.tree.leaves(expected[1]), strict=True)
+    counters = [(int(x), int(y)) for x, y in pairs if jnp.issubdtype(jnp.result_type(x), jnp.integer) and not x.ndim]
+    assert all(x == y for x, y in counters), counters
     return mine[1], expected[1]
 
 

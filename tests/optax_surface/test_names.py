@@ -131,6 +131,18 @@ def test_states_pickle() -> None:
     assert str(pickle.loads(pickle.dumps(state))) == str(state)  # noqa: S301
 
 
+@pytest.mark.parametrize("build", [ours.rmsprop, ours.lion, ours.contrib.prodigy, ours.contrib.simplified_ademamix])
+def test_transformations_pickle_and_are_equal(build: Any) -> None:
+    tx = build(0.1)
+    again = pickle.loads(pickle.dumps(tx))  # noqa: S301
+    assert again == tx == build(0.1)
+    assert hash(again) == hash(tx)
+
+
+def test_nothing_of_it_is_in_gradtxs_registry() -> None:
+    assert not [f for f in gradtx.registry().values() if f.function.__module__.startswith("gradtx.optax")]
+
+
 @pytest.mark.parametrize("name", ["MultiSteps", "contrib", "losses", "tree_get"])
 def test_gradtx_says_where_optaxs_names_are(name: str) -> None:
     with pytest.raises(AttributeError, match=rf"gradtx\.optax\.{name}"):
