@@ -77,6 +77,7 @@ from gradtx.optax._base import (
     stateless_with_tree_map,
     with_extra_args_support,
 )
+from gradtx.optax._foreign import hand_on as _hand_on
 from gradtx.optax._foreign import of_optax as _of_optax
 from gradtx.optax._linesearch import (
     BacktrackingLinesearchInfo,
@@ -242,6 +243,9 @@ dpsgd = contrib.dpsgd
 
 __version__ = "0.2.8"
 """The version of Optax whose names these are."""
+
+
+_hand_on()
 
 
 def __getattr__(name: str) -> Any:

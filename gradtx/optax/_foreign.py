@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import sys
+import types
 from typing import Any
 
 from gradtx.errors import MissingPackageError
@@ -31,6 +33,19 @@ def of_optax(module: str, name: str) -> Any:
     if name in PARTS and module == "optax":
         return importlib.import_module(f"{module}.{name}")
     return getattr(theirs, name)
+
+
+class HandedOn(types.ModuleType):
+    """``gradtx.optax.losses`` and the like, for ``from gradtx.optax.losses import ...``: the names of Optax's."""
+
+    def __getattr__(self, name: str) -> Any:
+        return of_optax(self.__name__.removeprefix("gradtx."), name)
+
+
+def hand_on() -> None:
+    """Let Python's import statement find Optax's packages inside of gradtx.optax."""
+    for part in PARTS - {"_src"}:
+        sys.modules.setdefault(f"gradtx.optax.{part}", HandedOn(f"gradtx.optax.{part}"))
 
 
 def is_known(name: str) -> bool:

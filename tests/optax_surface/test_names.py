@@ -122,6 +122,10 @@ def test_losses_are_those_of_an_installed_optax() -> None:
     assert ours.softmax_cross_entropy is theirs.softmax_cross_entropy
     assert ours.losses is theirs.losses
     assert ours.projections is theirs.projections
+    assert importlib.import_module("gradtx.optax.losses").l2_loss is theirs.losses.l2_loss
+    from gradtx.optax.projections import projection_simplex
+
+    assert projection_simplex is theirs.projections.projection_simplex
     with pytest.raises(AttributeError):
         _ = ours.no_such_name
 
