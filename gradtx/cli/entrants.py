@@ -76,7 +76,7 @@ DIGITS: dict[str, Contender] = {
     "dadapt_adagrad": Contender(gradtx.dadapt_adagrad, None),
     "dadapt_adamw": Contender(gradtx.dadapt_adamw, None),
     "dadapt_adan": Contender(gradtx.dadapt_adan, None),
-    "dadapt_lion": Contender(gradtx.dadapt_lion, None),
+    "dadapt_lion": Contender(_given(gradtx.dadapt_lion, growth_rate=1.02), None),
     "dadapt_sgd": Contender(gradtx.dadapt_sgd, None),
     "diffgrad": Contender(gradtx.diffgrad, 0.1),
     "dion": Contender(gradtx.dion, 0.1),

@@ -48,6 +48,7 @@ def start(over: Over, txs: Transformation, count: int, params: Params, seed: int
 
     `count` is the number of transformations, for those that have no numbers to tell it from.
     """
+    params = jax.tree.map(jnp.asarray, params)
     keys = jax.random.split(jax.random.key(seed), len(jax.tree.leaves(params)[0]))
 
     def begin(tx_and_number: tuple[Transformation, jax.Array]) -> Run:
