@@ -85,6 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = [name for name in files_of_tests() if not arguments.parts or any(part in name for part in arguments.parts)]
     every, wrong = {}, 0
+    names.sort(key=lambda name: -(optax_folder() / name).stat().st_size)  # the long ones first
     print(f"{'file':42} passed  skipped  not passed")
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for future in concurrent.futures.as_completed(futures := {pool.submit(run, name): name for name in names}):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.optax_suite.__main__ import differences, files_of_tests, reasons, run
 
-FILES = ["_src/base_test.py", "_src/combine_test.py", "transforms/_conditionality_test.py"]
+FILES = ["_src/base_test.py", "transforms/_conditionality_test.py", "transforms/_adding_test.py"]
 
 
 @pytest.mark.parametrize("name", FILES)
