@@ -16,8 +16,14 @@ import numpy as np
 
 import gradtx
 
+
+def two_axes(name: str, shape: tuple[int, ...]) -> Any:
+    """What is taken for a matrix: leaves of two axes, whatever their names."""
+    return "in out" if len(shape) == 2 else False
+
+
 ARGUMENTS: dict[str, Any] = {
-    "blocks": {"*kernel": -1},
+    "blocks": {"*kernel*": -1},
     "learning_rate": 0.1,
     "decay": 0.9,
     "step_size": 0.1,
@@ -79,28 +85,29 @@ SMOOTH = gradtx.adam(0.1, eps=0.1)
 """For what feeds gradients back: where a gradient is 0, Adam's slope is 1 / eps, and it compounds twice a step."""
 
 OF_ONE: dict[str, dict[str, Any]] = {
+    "adamw": {"learning_rate": 0.1, "decay_convention": "independent", "peak_learning_rate": 0.1},
     "adafactor": {"learning_rate": 0.1},
     "came": {"learning_rate": 0.01, "b3": 0.99},
-    "apollo": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
-    "apollo_mini": {"learning_rate": 0.01, "matrices": {"*kernel": "in out", "*": False}},
+    "apollo": {"learning_rate": 0.1, "rank": 2},
+    "apollo_mini": {"learning_rate": 0.01},
     "apply_every": {"k": 2},
     "add_noise": {"eta": 0.01, "gamma": 0.55},
     "extragradient": {"inner": SMOOTH},
     "half_life_schedule": {"init_value": 0.5, "end_value": 0.9},
-    "muon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
-    "shampoo": {"learning_rate": 0.1, "eps": 0.01, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "muon": {"learning_rate": 0.1, "weight_decay": 0.0},
+    "shampoo": {"learning_rate": 0.1, "eps": 0.01, "weight_decay": 0.0},
     "scale_by_shampoo": {"eps": 0.01},
-    "soap": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
-    "normuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
-    "scion": {"learning_rate": 0.1, "radius": 1.0, "matrices": {"*kernel": "in out", "*": False}},
-    "dion": {"learning_rate": 0.1, "rank": 2, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "soap": {"learning_rate": 0.1, "weight_decay": 0.0},
+    "normuon": {"learning_rate": 0.1, "weight_decay": 0.0},
+    "scion": {"learning_rate": 0.1, "radius": 1.0},
+    "dion": {"learning_rate": 0.1, "rank": 2, "weight_decay": 0.0},
     "scale_by_dion": {"rank": 2},
     "qk_clip": {"exponents": {"*kernel": 0.5}, "head_axis": -1},
-    "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
-    "galore": {"learning_rate": 0.1, "rank": 2, "matrices": {"*kernel": "in out", "*": False}},
-    "kron": {"learning_rate": 0.01, "matrices": {"*kernel": "in out", "*": False}},
+    "adamuon": {"learning_rate": 0.1, "weight_decay": 0.0},
+    "galore": {"learning_rate": 0.1, "rank": 2},
+    "kron": {"learning_rate": 0.01},
     "lawa": {"k": 2, "every": 2},
-    "splus": {"learning_rate": 0.1, "weight_decay": 0.0, "matrices": {"*kernel": "in out", "*": False}},
+    "splus": {"learning_rate": 0.1, "weight_decay": 0.0},
     "keep_params_in": {"low": -1.0, "high": 1.0},
     "scale": {"step_size": -0.1},
     "scale_by_galore": {"rank": 2},  # that of the gradients on many devices: further directions would be arbitrary

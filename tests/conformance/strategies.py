@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import gradtx
-from tests.conformance.cases import EXAMPLES, OF_MATRICES, REGISTRY, SCHEDULES, VALUES, are_matrices
+from tests.conformance.cases import EXAMPLES, OF_MATRICES, REGISTRY, SCHEDULES, VALUES, are_matrices, two_axes
 
 NOT_DRAWN = {
     "flatten": "what is inside sees vectors named by their dtypes, in which the globs of the cases match nothing",
@@ -17,6 +17,9 @@ NOT_DRAWN = {
     "scale_by_zoom_linesearch": "it takes a direction of descent, and where it stops is a matter of rounding",
 }
 """Names that random chains do without, with the reason."""
+
+LEAFWISE_ALONE = ("quantized", "tangential")
+"""Wrappers of leafwise transformations alone."""
 
 KIND = {name: factory.kind for name, factory in REGISTRY.items()}
 WRAPPERS = [n for n, f in REGISTRY.items() if "inner" in f.arguments and n not in NOT_DRAWN]
@@ -61,6 +64,8 @@ def members(draw: Any, depth: int) -> Any:
         changes["scope"] = "group"
     if made.factory.name == "scale_by_schedule":
         changes["step_size_fn"] = draw(schedules())
+    if "matrices" in made.factory.arguments:  # three axes would have to be declared
+        changes["matrices"] = two_axes
     made = made.replace(**changes)
     return gradtx.masked(made, are_matrices) if made.factory.name in OF_MATRICES else made
 
@@ -84,7 +89,10 @@ def compositions(draw: Any, depth: int) -> Any:
         return value.replace(inner=draw(inner), mask=mask, unselected=draw(st.sampled_from(["pass_through", "freeze"])))
     if name == "with_state_reset":  # what it resets must be in every state
         return value.replace(inner=gradtx.chain(draw(inner), gradtx.trace(0.5)), where="trace")
-    return value.replace(inner=draw(inner))
+    chosen = draw(inner)
+    if name in LEAFWISE_ALONE and chosen.leafwise is None:
+        chosen = gradtx.adam(0.1)
+    return value.replace(inner=chosen)
 
 
 def _label(leaf: Any) -> str:

@@ -533,4 +533,12 @@ def test_state_and_updates_are_those_of_the_composition_to_the_bit(name):
 def test_every_optimizer_is_here():
     registry = gradtx.registry().items()
     optimizers = {name for name, factory in registry if factory.kind == "optimizer" and "." not in name}
-    assert optimizers - {"ranger", *DEFAULTS} == {"sgd"}
+    assert optimizers - {"ranger", *DEFAULTS} == {"sgd", *ELSEWHERE}
+
+
+OF_MATRICES = {
+    "adamuon", "apollo", "apollo_mini", "dion", "galore", "kron", "muon", "normuon", "scion", "shampoo", "soap", "splus",
+}  # fmt: skip
+SCHEDULE_FREE = {"schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"}
+ELSEWHERE = OF_MATRICES | SCHEDULE_FREE | {"cocob", "dog", "dowg", "kt", "mars", "mars_lion", "momo", "momo_adam"}
+"""Partitions, and chains whose members share a number: their own files compare them with references."""

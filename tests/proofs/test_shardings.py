@@ -13,7 +13,8 @@ import gradtx
 from gradtx.core.leafwise import Outline
 from tests.conformance.cases import CASES
 from tests.effort import on_devices
-from tests.proofs import runs, test_adafactor, test_eight_bits, test_lamb, test_muon, test_schedule_free
+from tests.proofs import runs, test_adafactor, test_lamb, test_muon, test_schedule_free
+from tests.storage import test_quantized
 
 P = jax.P
 
@@ -82,9 +83,9 @@ def test_moments_lie_as_the_params_and_counters_everywhere():
 def test_means_and_blocks_lie_as_the_axes_they_follow():
     specs = specs_of_state(test_adafactor.factored_rms(min_size=8), SHAPES, SPECS)
     assert (specs.rows["w"], specs.columns["w"], specs.nu["b"]) == (P("x"), P("y"), P("x"))
-    eight = test_eight_bits.in_eight_bits(gradtx.scale_by_adam(), block=16, min_size=64)
+    eight = gradtx.quantized(gradtx.scale_by_adam(), 16, 64)
     specs = specs_of_state(eight, SHAPES, SPECS)
-    assert (specs.mu["w"].codes, specs.mu["w"].scales, specs.mu["b"]) == (P("x", None), P("x"), P("x"))
+    assert (specs.mu["w"].codes, specs.mu["w"].scales, specs.mu["b"]) == (P("x", "y"), P("x", None), P("x"))
 
 
 def test_two_axes_that_grow_with_one_are_not_both_divided():
@@ -120,7 +121,7 @@ def sketches() -> dict[str, tuple[Any, Any, float]]:
     """The sketches in a chain, the references of a leaf, and the share of elements that must agree."""
     rate = runs.RATES[0]
     clip = gradtx.clip_by_global_norm(runs.CLIP)
-    eight = test_eight_bits.small(gradtx.scale_by_adam())
+    eight = test_quantized.small(gradtx.scale_by_adam())
     lamb = test_lamb.layerwise_adam(runs.falling(rate), weight_decay=0.1)
     free = test_schedule_free.without_schedule(test_schedule_free.adam_direction(), runs.falling(rate))
     return {
@@ -129,7 +130,7 @@ def sketches() -> dict[str, tuple[Any, Any, float]]:
             lambda: runs.descent(test_adafactor.Reference()),
             1.0,
         ),
-        "eight bits": (runs.in_chain(eight, rate), lambda: runs.descent(test_eight_bits.Reference()), 0.98),
+        "eight bits": (runs.in_chain(eight, rate), lambda: runs.descent(test_quantized.Reference()), 0.98),
         "lamb": (gradtx.chain(clip, lamb), test_lamb.Reference, 1.0),
         "muon": (test_muon.with_adam(rate), test_muon.Reference, 1.0),
         "schedule free": (gradtx.chain(clip, free), test_schedule_free.Reference, 1.0),
@@ -172,7 +173,7 @@ def test_they_run_on_many_devices():
     )
     assert done.stdout.splitlines() == [
         "adafactor: leafwise, 2 arrays divided",
-        "eight bits: leafwise, 4 arrays divided",
+        "eight bits: leafwise, 6 arrays divided",
         "lamb: leafwise, 4 arrays divided",
         "muon: in groups, 2 arrays divided",
         "schedule free: leafwise, 6 arrays divided",
