@@ -132,7 +132,9 @@ VARIANTS: dict[str, Any] = {
     "adafactor+factored": gradtx.adafactor(0.1, 2, momentum=0.9, weight_decay_rate=0.01, weight_decay_mask="*kernel"),
     "adam+bfloat16": gradtx.adam(0.1, mu_dtype="bfloat16"),
     "adam+schedules": gradtx.adam(gradtx.constant_schedule(0.1), b1=lambda step: jnp.where(step < 3, 0.8, 0.9)),
-    "adamw+mask": gradtx.adamw(0.1, weight_decay=0.1, mask="*kernel"),
+    "adamw+mask": gradtx.adamw(
+        0.1, weight_decay=0.1, mask="*kernel", decay_convention="independent", peak_learning_rate=0.1
+    ),
     "adamw+corrected": gradtx.adamw(
         gradtx.linear_schedule(0.1, 0.05, 9), weight_decay=0.1, decay_convention="corrected", peak_learning_rate=0.1
     ),

@@ -537,7 +537,8 @@ def test_every_optimizer_is_here():
 
 
 OF_MATRICES = {
-    "adamuon", "apollo", "apollo_mini", "dion", "galore", "kron", "muon", "normuon", "scion", "shampoo", "soap", "splus",
+    "adamuon", "apollo", "apollo_mini", "dion", "galore", "kron", "muon", "normuon", "scion", "shampoo", "soap",
+    "splus",
 }  # fmt: skip
 SCHEDULE_FREE = {"schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"}
 ELSEWHERE = OF_MATRICES | SCHEDULE_FREE | {"cocob", "dog", "dowg", "kt", "mars", "mars_lion", "momo", "momo_adam"}
