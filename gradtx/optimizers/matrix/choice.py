@@ -150,7 +150,10 @@ def _declared(matrices: Matrices, params: Params, treedef: Any, names: list[str]
     if matrices is None:
         return [(None, "")] * len(names)
     if is_function(matrices):
-        return [(matrices(name, jnp.shape(x)), "the function") for name, x in zip(names, leaves, strict=True)]
+        return [
+            (None if is_inert(x) else matrices(name, jnp.shape(x)), "the function")
+            for name, x in zip(names, leaves, strict=True)
+        ]
     if _is_by_glob(matrices):
         found = [next((glob for glob in matrices if matches(str(name), glob)), None) for name in names]
         return [(None, "") if glob is None else (matrices[glob] or False, repr(glob)) for glob in found]

@@ -168,6 +168,9 @@ def test_declarations_come_before_the_rule():
     params = {"embed": jnp.ones((3, 4)), "a": jnp.ones((3, 4)), "b": jnp.ones((3, 4)), "c": jnp.ones(3)}
     assert layouts(params, {"embed": True, "a": False, "b": "out in"}) == {"embed": "in out", "b": "out in"}
     assert layouts(params, lambda name, shape: name == "a" if len(shape) == 2 else None) == {"a": "in out"}
+    assert layouts(params | {"none": None}, lambda name, shape: len(shape) == 2) == {
+        "embed": "in out", "a": "in out", "b": "in out",
+    }  # fmt: skip
     tree = {"embed": None, "a": "out in", "b": optax.contrib.MuonDimensionNumbers(1, 0), "c": None}
     assert layouts(params, tree) == {"a": "out in", "b": "out in"}
     assert why(params, tree)["embed"] == "no matrix: declared by 'embed'"
