@@ -92,7 +92,11 @@ NUMBERS = ("bytes", "quiet bytes", "temporaries", "copies", "loops")
 
 
 def optimizers() -> dict[str, Callable[[Any], Any]]:
-    """Every registered optimizer under its own name, at its defaults; not those with arguments that have none."""
+    """Every registered optimizer under its own name, at its defaults; not those with arguments that have none.
+
+    Nor those of matrices: their steps are products, which bytes say little of and which take minutes to compile. See
+    `benchmarks.matrices`.
+    """
 
     def maker(name: str, required: list[str]) -> Callable[[Any], Any]:
         return lambda m: getattr(m, name)(*[0.1] * len(required)) if hasattr(m, name) else None
@@ -100,7 +104,8 @@ def optimizers() -> dict[str, Callable[[Any], Any]]:
     makers = {}
     for name, factory in sorted(gradtx.registry().items()):
         required = [k for k, p in factory.signature.parameters.items() if p.default is p.empty]
-        if factory.kind == "optimizer" and factory.function.__module__.startswith("gradtx.") and len(required) < 2:
+        ours = factory.kind == "optimizer" and factory.function.__module__.startswith("gradtx.")
+        if ours and factory.family != "matrix" and len(required) < 2:
             makers[name] = maker(name, required)
     return makers
 
