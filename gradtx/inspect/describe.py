@@ -280,6 +280,8 @@ def _schedules(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _scaled(x: float, units: Sequence[str]) -> str:
     """A number in the largest unit, each a thousand times the one before, that leaves it at least 1."""
+    if x < 0:  # what a wrapper saves of the state of its members
+        return f"-{_scaled(-x, units)}"
     power = min(int(math.log10(x) // 3), len(units) - 1) if x >= 1 else 0
     text = f"{x / 1000**power:.1f}".removesuffix(".0")
     return f"{text} {units[power]}".rstrip()
@@ -300,7 +302,7 @@ def _sizes(count: Bytes) -> str:
 
 
 def _ratio(n: int, parameters: int) -> str:
-    return f"{n / parameters:.3g}" if parameters and n >= 0.005 * parameters else "0"
+    return f"{n / parameters:.3g}" if parameters and abs(n) >= 0.005 * parameters else "0"
 
 
 # --- a state ----------------------------------------------------------------------------------------------------------

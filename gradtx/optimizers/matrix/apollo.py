@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.combinators import chain
 from gradtx.core import (
     Form,
     GradientTransformation,
@@ -23,11 +24,12 @@ from gradtx.core import (
 )
 from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError
+from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam import adamw
 from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, map_matrices_with
 from gradtx.optimizers.matrix.choice import Matrices, check_matrices
 from gradtx.optimizers.matrix.galore import leading_vectors, no_vectors, projects_inputs
-from gradtx.optimizers.matrix.rest import matrices_and_rest
+from gradtx.optimizers.matrix.rest import in_two_groups
 from gradtx.tree.arithmetic import zeros_accumulator
 from gradtx.tree.mapping import numbers_beside
 from gradtx.typing import AtLeastOne, Count, Decay, Mask, NonNegative, Params, State, Updates
@@ -271,8 +273,12 @@ def apollo(
         rank, update_proj_gap, scale, b1, b2, eps, scale_type=scale_type, max_growth=max_growth, proj=proj, seed=seed,
         matrices=matrices,
     )  # fmt: skip
-    others = rest or adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=weight_decay_mask)
-    return matrices_and_rest(direction, others, learning_rate, weight_decay, weight_decay_mask, matrices)
+
+    def make(mask: Mask) -> tuple[GradientTransformation, GradientTransformation]:
+        of_matrices = chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))
+        return of_matrices, rest or adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
+
+    return in_two_groups(make, weight_decay_mask, matrices)
 
 
 @optimizer

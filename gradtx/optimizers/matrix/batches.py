@@ -12,16 +12,16 @@ from gradtx.tree.paths import flatten_like, is_inert, is_none
 from gradtx.typing import Params
 
 
-def map_matrices(
-    function: Callable[[list[jax.Array]], list[jax.Array]], updates: Any, matrices: Matrices, dtype: Any = None
-) -> Any:
+def map_matrices(function: Callable[[list[jax.Array]], list[jax.Array]], updates: Any, matrices: Matrices) -> Any:
     """Apply a function to all matrices of a tree.
 
     Args:
-      function: takes and returns arrays [batch, inputs, outputs].
+      function: takes arrays [batch, inputs, outputs] in accumulator dtype, and returns arrays of these shapes.
       updates: a tree of matrices; absent leaves stay absent.
       matrices: the declaration, `Matrices`.
-      dtype: that of the arrays; by default their accumulator's. The results have the dtypes of the leaves.
+
+    Returns:
+      A tree like the updates, in their dtypes.
 
     Raises:
       TreeMismatchError: a leaf is no matrix.
@@ -29,11 +29,7 @@ def map_matrices(
     treedef: Any = jax.tree.structure(updates, is_leaf=is_none)
     leaves = treedef.flatten_up_to(updates)
     layouts = layouts_of(matrices, updates, treedef)
-    wide = [
-        layout.matrices(widen(x) if dtype is None else cast(x, dtype))
-        for x, layout in zip(leaves, layouts, strict=True)
-        if layout
-    ]
+    wide = [layout.matrices(widen(x)) for x, layout in zip(leaves, layouts, strict=True) if layout]
     made = iter(function([x for group in wide for x in group]))
     counts = iter(len(group) for group in wide)
     new = [

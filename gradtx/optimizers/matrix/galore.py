@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.combinators import chain, partition
+from gradtx.combinators import chain
 from gradtx.core import Form, GradientTransformation, cond, increment, optimizer, transformation, zero_count
 from gradtx.core.control import is_due
 from gradtx.errors import ArgumentValueError
 from gradtx.gradients import add_decayed_weights, scale_by_learning_rate
 from gradtx.optimizers.adam import scale_by_adam
 from gradtx.optimizers.matrix.batches import in_equal_batches, init_matrices, join_matrices
-from gradtx.optimizers.matrix.choice import Matrices, check_matrices, matrix_labels
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
+from gradtx.optimizers.matrix.rest import in_two_groups
 from gradtx.tree.arithmetic import cast
 from gradtx.tree.paths import is_none
 from gradtx.typing import AtLeastOne, Count, Mask, NonNegative, Params, State, Updates
@@ -265,9 +266,8 @@ def galore(
         rank, update_proj_gap, scale, base, proj_type=proj_type, rotate_moments=rotate_moments, matrices=matrices
     )
 
-    def with_decay(direction: GradientTransformation) -> GradientTransformation:
-        return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))
+    def make(mask: Mask) -> tuple[GradientTransformation, GradientTransformation]:
+        after = add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate)
+        return chain(direction, *after), rest or chain(base, *after)
 
-    return partition(
-        {"matrix": with_decay(direction), "rest": rest or with_decay(base)}, functools.partial(matrix_labels, matrices)
-    )
+    return in_two_groups(make, mask, matrices)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.combinators import chain, partition
+from gradtx.combinators import chain
 from gradtx.core import (
     Form,
     GradientTransformation,
@@ -22,7 +22,8 @@ from gradtx.core import (
 from gradtx.core.control import is_due
 from gradtx.gradients import add_decayed_weights, scale, scale_by_learning_rate
 from gradtx.optimizers.matrix.batches import init_matrices, map_matrices_with
-from gradtx.optimizers.matrix.choice import Matrices, check_matrices, matrix_labels
+from gradtx.optimizers.matrix.choice import Matrices, check_matrices
+from gradtx.optimizers.matrix.rest import in_two_groups
 from gradtx.optimizers.matrix.shape_scaling import scale_by_shape
 from gradtx.optimizers.matrix.sides import (
     Sides,
@@ -247,9 +248,13 @@ def splus(
     Differences from the authors' code: the factor is the paper's, where their torch version has a fourth of it; a
     matrix with a side above `max_dim` has it too; the decay is that of the params before the step.
     """
-    decay = add_decayed_weights(weight_decay, weight_decay_mask)
     direction = scale_by_splus(b1, b2, inverse_every=inverse_every, max_dim=max_dim, matrices=matrices)
     rate = scale_by_learning_rate(learning_rate)
-    of_matrices = chain(direction, decay, scale_by_shape("inverse_mean", matrices), rate)
-    others = rest or chain(ema(b1, debias=False), scale_by_sign(), decay, scale(nonstandard_constant), rate)
-    return partition({"matrix": of_matrices, "rest": others}, functools.partial(matrix_labels, matrices))
+
+    def make(mask: Mask) -> tuple[GradientTransformation, GradientTransformation]:
+        decay = add_decayed_weights(weight_decay, mask)
+        of_matrices = chain(direction, decay, scale_by_shape("inverse_mean", matrices), rate)
+        signs = chain(ema(b1, debias=False), scale_by_sign(), decay, scale(nonstandard_constant), rate)
+        return of_matrices, rest or signs
+
+    return in_two_groups(make, weight_decay_mask, matrices)
