@@ -21,7 +21,7 @@ class Placed:
     Attributes:
       outcome: how the entrant fared.
       name: what it is called; with its schedule, where one optimizer takes part with several.
-      place: 1 is best; those that tie with the best of theirs share a place; ``None`` if the loss rose.
+      place: 1 is best; optimizers that tie with the best of a group share its place; ``None`` if the loss rose.
       tied: whether others have the same place.
     """
 
@@ -121,7 +121,7 @@ def _names(outcomes: Sequence[Outcome]) -> dict[Outcome, str]:
 
 
 def _order(outcome: Outcome, target: float | None) -> tuple[float, float]:
-    """What is sorted by: first those that always arrive, by their steps; then the others, by their loss."""
+    """The order: optimizers whose every run reaches the target, by their steps; then the others, by their loss."""
     steps = 0.0 if target is None else float(outcome.steps_to(target).mean())
     return steps, float(outcome.final.mean())
 

@@ -58,7 +58,7 @@ def reasons(tx: GradientTransformation, params: Params) -> list[str]:
 
 
 def _counted(names: list[str]) -> str:
-    """How many leaves, and their names, those that differ in a number as one."""
+    """How many leaves, and their names; names that differ in a number are shown as one."""
     alike = list(dict.fromkeys(re.sub(r"\d+", "*", name) for name in names))
     shown = ", ".join(names if len(names) == 1 else alike[:SHOWN])
     more = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""

@@ -47,7 +47,7 @@ def master_weights(inner: GradientTransformation, keep: Literal["copy", "remaind
       inner: a whole optimizer.
       keep: ``"copy"`` keeps the float32 numbers. ``"remainder"`` keeps the 16 bits that are cut off, and takes the
         others from the parameters: the same numbers exactly, in half the space, for bfloat16 parameters. These have to
-        be those that the last step made. Halves are rounded away from zero, and not to even.
+        be the result of the last step, unchanged. Halves are rounded away from zero, and not to even.
 
     State:
       `MasterWeightsState`: the inner state, and 4 bytes per parameter in low precision, or 2 with ``"remainder"``.

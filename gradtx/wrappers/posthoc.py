@@ -1,4 +1,4 @@
-"""Averages of the parameters with other profiles than those that were kept, made after the run."""
+"""Averages of the parameters with profiles that were not kept, made after the run from those that were."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -205,7 +205,7 @@ def _on_both(function: Any, sides: Sides, x: jax.Array) -> jax.Array:
 def _fitted(
     g: jax.Array, left: jax.Array, right: jax.Array, v: jax.Array, rate: jax.Array, balanced: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The factors after one step towards those that whiten matrices.
+    """The factors after one step; steps lead to factors with which matrices are white.
 
     Args:
       g: the matrices, [batch, inputs, outputs].

@@ -205,7 +205,7 @@ def _refreshed(first: jax.Array, due: jax.Array, rows: list[Row], failures: jax.
 
     Args:
       first: whether there were no bases before.
-      due: whether those that there are get a step nearer.
+      due: whether the bases of the last step are brought one step nearer to the eigenvectors.
       rows: what belongs to each matrix.
       failures: how often a basis was not finite so far.
     """
